@@ -1,0 +1,98 @@
+"""A case: one input of the equivalence property, and its one-line text form.
+
+Here: the record, what each dimension may be, writing and reading the line that replays it. Not here: how cases are
+drawn (`run.strategies`) and how a case becomes tensors (`features`).
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Annotated, Literal
+
+import msgspec
+
+Exchange = Literal["bidir", "shift", "reduce", "gather"]
+DType = Literal["float64", "float32", "bfloat16", "float16"]
+Features = Literal["random", "identical", "orthogonal", "antipodal", "unnormalized"]
+Layout = Literal["contiguous", "transposed", "strided"]
+Frozen = Literal["none", "image", "text"]
+Upstream = Literal["one", "scaled", "by-rank"]
+Scalars = Literal["0-dim", "1-dim", "float32"]
+
+EXCHANGES: tuple[Exchange, ...] = typing.get_args(Exchange)
+DTYPES: tuple[DType, ...] = typing.get_args(DType)
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input on which a distributed loss must equal the oracle.
+
+    Attributes:
+        exchange: How the ranks show each other their texts (`dist_impl`).
+        world_size: Number of ranks, W.
+        batch: Rows of images and of texts on each rank, b.
+        dim: Feature dimension, d.
+        dtype: Dtype of the features.
+        scale: logit_scale, already exponentiated.
+        bias: logit_bias.
+        features: How the rows are drawn, see `siglip_verify.features`.
+        layout: Memory layout of the features on each rank.
+        chunk_size: Rows of logits held at once; 0 is all of them.
+        frozen: The tower whose features need no gradient.
+        upstream: The gradient that reaches the loss: 1, one other number on all ranks, or a number of each rank's own.
+        scalars: Form of scale and bias: 0-dim or shape [1] of the features' dtype, or 0-dim float32.
+        seed: Where the features come from; every process draws the same from it.
+    """
+
+    exchange: Exchange = "bidir"
+    world_size: Count = 2
+    batch: Count = 1
+    dim: Count = 1
+    dtype: DType = "float64"
+    scale: float = 3.7
+    bias: float = -0.6
+    features: Features = "random"
+    layout: Layout = "contiguous"
+    chunk_size: Annotated[int, msgspec.Meta(ge=0)] = 0
+    frozen: Frozen = "none"
+    upstream: Upstream = "one"
+    scalars: Scalars = "0-dim"
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+
+    def __str__(self) -> str:
+        return format_case(self)
+
+
+_SHORT = {"world_size": "W", "batch": "b", "dim": "d", "chunk_size": "chunk"}
+_LONG = {short: name for name, short in _SHORT.items()}
+
+
+def format_case(case: Case) -> str:
+    """Write a case as one line: the exchange, then `name=value` for every other field."""
+    pairs = msgspec.structs.asdict(case)
+    exchange = pairs.pop("exchange")
+    return " ".join([exchange, *(f"{_SHORT.get(name, name)}={value}" for name, value in pairs.items())])
+
+
+def parse_case(line: str) -> Case:
+    """Read the line that `format_case` wrote; fields left out take their defaults.
+
+    Raises:
+        ValueError: The line is not a case; the message names the word and what is allowed.
+    """
+    exchange, _, rest = line.strip().partition(" ")
+    fields: dict[str, str] = {"exchange": exchange}
+    for word in rest.split():
+        short, equals, value = word.partition("=")
+        name = _LONG.get(short, short)
+        if not equals or name not in Case.__struct_fields__:
+            known = ", ".join(_SHORT.get(field, field) for field in Case.__struct_fields__[1:])
+            raise ValueError(f"a case is an exchange and name=value words with the names {known}; got {word!r}")
+        if name in fields:
+            raise ValueError(f"a case names each field once; got {word!r} after {short}={fields[name]}")
+        fields[name] = value
+    try:
+        return msgspec.convert(fields, Case, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not a case: {error}; got {line!r}") from None
