@@ -1,0 +1,15 @@
+"""The reference implementation of the distributed SigLIP loss.
+
+This folder imports torch and nothing else: copy it out of the repository and it runs. It knows nothing of verification.
+
+    siglip      SigLipLoss: checks its arguments, then sums one block loss per rank's texts
+    block       the loss of one rank's images against one rank's texts
+    exchanges/  the ways in which every rank comes to see every other rank's texts, one file each
+    ring        the differentiable exchange with a neighbour, on which `bidir` and `shift` stand
+    ranks       who is who in the process group
+    validate    errors that name the value and the mend, before anything is sent
+"""
+
+from .siglip import SigLipLoss
+
+__all__ = ["SigLipLoss"]

@@ -1,0 +1,35 @@
+"""Who is who in the process group: this rank, its neighbours, and the numbers torch wants for them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.distributed as dist
+
+
+class Ranks(NamedTuple):
+    """This rank among the ranks that share the global batch.
+
+    Attributes:
+        rank: This process's rank in the group, 0 <= rank < world_size.
+        world_size: Number of ranks in the group, W.
+        group: The process group; None is the default group.
+    """
+
+    rank: int
+    world_size: int
+    group: dist.ProcessGroup | None
+
+    @property
+    def right_rank(self) -> int:
+        """The next rank around the ring."""
+        return (self.rank + 1) % self.world_size
+
+    @property
+    def left_rank(self) -> int:
+        """The previous rank around the ring."""
+        return (self.rank - 1) % self.world_size
+
+    def global_rank(self, rank: int) -> int:
+        """Return the global number of a rank of the group, which is what point-to-point operations want."""
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)

@@ -1,0 +1,83 @@
+"""The differentiable exchange with neighbours, once for every exchange that goes around the ring.
+
+rank        0         1         2         3
+forward   [t0] ---> [t1] ---> [t2] ---> [t3] ---> (0)     each block goes one rank to the right
+backward  (3) <--- [g1] <--- [g2] <--- [g3] <--- [g0]     its gradient comes back the same way
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .ranks import Ranks
+
+
+class Route(NamedTuple):
+    """Where one block of a hop goes, and where the one that takes its place comes from (ranks of the group)."""
+
+    dst: int
+    src: int
+
+    @property
+    def reverse(self) -> Route:
+        """The way back."""
+        return Route(dst=self.src, src=self.dst)
+
+
+def rightward(ranks: Ranks) -> Route:
+    """Send to the right and receive from the left."""
+    return Route(dst=ranks.right_rank, src=ranks.left_rank)
+
+
+def leftward(ranks: Ranks) -> Route:
+    """Send to the left and receive from the right."""
+    return Route(dst=ranks.left_rank, src=ranks.right_rank)
+
+
+def hop(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> tuple[Tensor, ...]:
+    """Send each block along its route and return what arrives, differentiably.
+
+    All sends and receives of a hop are posted together, so no order of ranks can deadlock. In backward the gradient
+    of what arrived goes back to the rank that it came from, in one hop of as many messages.
+
+    Args:
+        blocks: What this rank sends, each [b, d]; the same shapes and dtypes on every rank.
+        routes: One route a block.
+        ranks: The ring.
+
+    Returns:
+        What arrived along each route: the shape and dtype of the block that was sent along it.
+    """
+    return _Hop.apply(ranks, tuple(routes), *blocks)  # type: ignore[no-any-return]
+
+
+class _Hop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ranks: Ranks, routes: tuple[Route, ...], *blocks: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks, ctx.routes = ranks, routes
+        return send_and_receive(blocks, routes, ranks)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        back = [route.reverse for route in ctx.routes]
+        return None, None, *hop(grads, back, ctx.ranks)
+
+
+def send_and_receive(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> tuple[Tensor, ...]:
+    """Post every send, then every receive, and wait for all of them; no gradient."""
+    outgoing = [block.contiguous() for block in blocks]  # gloo refuses strided tensors; expanded gradients are strided
+    incoming = [torch.empty_like(block) for block in outgoing]
+    sends = [_p2p(dist.isend, block, route.dst, ranks) for block, route in zip(outgoing, routes, strict=True)]
+    receives = [_p2p(dist.irecv, block, route.src, ranks) for block, route in zip(incoming, routes, strict=True)]
+    for work in dist.batch_isend_irecv(sends + receives):
+        work.wait()
+    return tuple(incoming)
+
+
+def _p2p(operation: Any, block: Tensor, peer: int, ranks: Ranks) -> dist.P2POp:
+    return dist.P2POp(operation, block, ranks.global_rank(peer), group=ranks.group)

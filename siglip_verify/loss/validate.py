@@ -1,0 +1,94 @@
+"""Errors that name the value and the mend, raised on this rank before anything is sent.
+
+A rank that raises while the others send leaves them waiting: what one rank can see by itself is therefore checked
+first. What it cannot see, such as another rank's batch size, is not checked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Scalar = Tensor | float
+
+
+def check_arguments(rank: int, world_size: int, dist_impl: str, chunk_size: int, known: Collection[str]) -> None:
+    """Check what the constructor takes.
+
+    Raises:
+        ValueError: The message names the argument, its value and what is allowed.
+    """
+    if dist_impl not in known:
+        raise ValueError(f"dist_impl must be one of {', '.join(sorted(known))}; got dist_impl={dist_impl!r}")
+    if world_size < 1:
+        raise ValueError(f"world_size must be at least 1; got world_size={world_size}")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be in 0..world_size-1; got rank={rank} with world_size={world_size}")
+    if chunk_size < 0:
+        raise ValueError(f"chunk_size must be a number of rows, or 0 for all at once; got chunk_size={chunk_size}")
+
+
+def check_group(rank: int, world_size: int, group: dist.ProcessGroup | None) -> None:
+    """Check that the process group is there and says the same of rank and world size as the loss was told.
+
+    Raises:
+        ValueError: No process group, or one that disagrees.
+    """
+    if not dist.is_available() or not dist.is_initialized():
+        raise ValueError(
+            f"world_size > 1 needs a process group; got world_size={world_size} and none is initialised: "
+            "call torch.distributed.init_process_group first, or pass world_size=1"
+        )
+    group_rank, group_size = dist.get_rank(group), dist.get_world_size(group)
+    if group_rank < 0:
+        raise ValueError(
+            f"this process is not in the group that the loss was given; its global rank is {dist.get_rank()}"
+        )
+    if (rank, world_size) != (group_rank, group_size):
+        raise ValueError(
+            f"rank and world_size must be those of the process group, rank={group_rank} and world_size={group_size}; "
+            f"got rank={rank} and world_size={world_size} (in a subgroup, pass its ranks and group=...)"
+        )
+
+
+def check_features(image: Tensor, text: Tensor) -> None:
+    """Check that images and texts are a matching pair of [b, d] float tensors.
+
+    Raises:
+        ValueError: They are not; the message gives both shapes, dtypes or devices.
+    """
+    for name, features in (("image_features", image), ("text_features", text)):
+        if features.ndim != 2:
+            raise ValueError(f"{name} must be [batch, dim]; got {name} of shape {tuple(features.shape)}")
+        if not features.is_floating_point():
+            raise ValueError(f"{name} must be a float tensor; got {name} of dtype {features.dtype}")
+        if features.numel() == 0:
+            raise ValueError(f"{name} must have at least one row and one column; got shape {tuple(features.shape)}")
+    for what in ("shape", "dtype", "device"):
+        ours, theirs = getattr(image, what), getattr(text, what)
+        if ours != theirs:
+            ours, theirs = (tuple(value) if what == "shape" else value for value in (ours, theirs))
+            raise ValueError(
+                f"image_features and text_features must have the same {what}; "
+                f"got {ours} for images and {theirs} for texts"
+            )
+
+
+def as_scalar(name: str, value: Scalar | None, like: Tensor) -> Tensor:
+    """Return logit_scale or logit_bias as a 0-dim or [1] tensor, in float32 or better, where the features are.
+
+    Raises:
+        ValueError: Missing, not a float, or more than one number.
+    """
+    if value is None:
+        raise ValueError(f"{name} is required: the sigmoid loss has no use without it; got {name}=None")
+    if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            raise ValueError(f"{name} must be a float tensor or a number; got {name} of dtype {value.dtype}")
+        if value.numel() != 1 or value.ndim > 1:
+            raise ValueError(f"{name} must be one number, 0-dim or of shape [1]; got shape {tuple(value.shape)}")
+    accumulate = torch.promote_types(like.dtype, torch.float32)
+    return torch.as_tensor(value, device=like.device).to(accumulate)
