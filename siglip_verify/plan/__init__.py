@@ -1,0 +1,27 @@
+"""What each exchange should send: an independent word against which the recorded messages are held.
+
+Three modules, each a way to say it: `schedule` (the list of operations), `closed_form` (formulas and the lower bound),
+`modelled` (what becomes of an operation below the API). Imports nothing of the package, and nothing of torch.
+"""
+
+from .closed_form import Counts, closed_form, least_payload_bytes, lower_bound_bytes
+from .modelled import ModelledMessages, Operation, gloo_wire_bytes, modelled_messages
+from .schedule import PHASES, Collective, Hop, Move, Plan, PlannedEvent, plan
+
+__all__ = [
+    "PHASES",
+    "Collective",
+    "Counts",
+    "Hop",
+    "ModelledMessages",
+    "Move",
+    "Operation",
+    "Plan",
+    "PlannedEvent",
+    "closed_form",
+    "gloo_wire_bytes",
+    "least_payload_bytes",
+    "lower_bound_bytes",
+    "modelled_messages",
+    "plan",
+]
