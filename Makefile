@@ -1,0 +1,39 @@
+# Everything here makes its own environment in .venv; nothing else is needed than Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Processes that run tests side by side; each starts gloo worlds of its own.
+JOBS ?= 2
+REPORTS ?= reports
+
+.PHONY: help verify test lint format clean
+
+help:  ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps open_clip_torch
+	touch $@
+
+verify: $(READY)  ## Check our loss and open_clip's on real gloo processes; write reports/
+	$(BIN)/siglip-verify check --report-dir $(REPORTS)
+
+test: $(READY)  ## Run the tests
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+
+lint: $(READY)  ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the environment, caches and generated reports
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(REPORTS) -mindepth 1 -maxdepth 1 ! -name README.md ! -name sample -exec rm -rf {} +
