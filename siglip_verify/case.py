@@ -22,6 +22,12 @@ Scalars = Literal["0-dim", "1-dim", "float32"]
 EXCHANGES: tuple[Exchange, ...] = typing.get_args(Exchange)
 DTYPES: tuple[DType, ...] = typing.get_args(DType)
 
+
+def itemsize(dtype: DType) -> int:
+    """Return the bytes of one number of a dtype."""
+    return {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}[dtype]
+
+
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 
 

@@ -1,0 +1,104 @@
+"""One call shape for losses of every shape: (images, texts, scale, bias) in, a 0-dim loss and four gradients out.
+
+Here: setting a loss's own parameters, finding the loss in what it returns. Not here: any expectation of its values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from siglip_verify.adapt.load import Traits, construct
+from siglip_verify.adapt.spec import LossSpec, LossSpecError
+
+
+class AdaptedLoss:
+    """A user's loss on one rank, called as ours is.
+
+    Args:
+        spec: The declaration.
+        traits: What `load.traits` read off it.
+        exchange, rank, world_size, chunk_size: What it is built with, as far as it takes them.
+
+    Raises:
+        LossSpecError: It cannot be built, or has not the parameters that the declaration names.
+    """
+
+    def __init__(
+        self, spec: LossSpec, traits: Traits, *, exchange: str, rank: int, world_size: int, chunk_size: int = 0
+    ) -> None:
+        self._spec = spec
+        self._traits = traits
+        self._call: Callable[..., Any] = construct(
+            spec, traits, exchange=exchange, rank=rank, world_size=world_size, chunk_size=chunk_size
+        )
+
+    def __call__(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        """Return the loss as a 0-dim tensor.
+
+        Raises:
+            LossSpecError: What it returns holds no loss; the message shows what it was.
+        """
+        if not self._traits.owns_scalars:
+            return loss_of(self._call(image, text, scale, bias), self._spec.target)
+        t = scale.item()
+        self._set(self._own(self._spec.scale_parameter), math.log(t) if self._spec.log_scale else t, scale)
+        if self._spec.bias_parameter is not None:
+            self._set(self._own(self._spec.bias_parameter), bias.item(), bias)
+        return loss_of(self._call(image, text), self._spec.target)
+
+    def scalar_grads(self, scale: Tensor, bias: Tensor) -> tuple[float | None, float | None]:
+        """Return the gradients of scale and bias after backward, wherever they are kept."""
+        if not self._traits.owns_scalars:
+            return grad_of(scale), grad_of(bias)
+        scale_grad = grad_of(self._own(self._spec.scale_parameter))
+        if scale_grad is not None and self._spec.log_scale:
+            scale_grad /= scale.item()  # d/dt = (d/dlog t) / t
+        return scale_grad, grad_of(self._own(self._spec.bias_parameter))
+
+    def _own(self, name: str | None) -> nn.Parameter:
+        if name is None:
+            raise LossSpecError(
+                f"{self._spec.target} keeps its scale as a parameter; say where its bias is: --bias-parameter NAME"
+            )
+        found = dict(self._call.named_parameters()) if isinstance(self._call, nn.Module) else {}
+        if name not in found:
+            raise LossSpecError(f"{self._spec.target} has no parameter {name!r}; it has {', '.join(found) or 'none'}")
+        return found[name]
+
+    @staticmethod
+    def _set(parameter: nn.Parameter, value: float, like: Tensor) -> None:
+        parameter.data = torch.full_like(parameter.data, value, dtype=like.dtype)
+        parameter.grad = None
+
+
+def grad_of(leaf: Tensor) -> float | None:
+    """Return the gradient of a one-element leaf, or None where it has none."""
+    return None if leaf.grad is None else leaf.grad.item()
+
+
+def loss_of(returned: Any, target: str) -> Tensor:
+    """Return the loss in what a loss returned: a tensor, the first of a sequence, or the one of a dict.
+
+    Raises:
+        LossSpecError: There is no single-element float tensor where the loss should be.
+    """
+    found = returned
+    if isinstance(found, Mapping):
+        keys = [key for key in found if "loss" in str(key)]
+        if len(keys) != 1:
+            raise LossSpecError(f"{target} returned a dict with the keys {list(found)}; one of them must name the loss")
+        found = found[keys[0]]
+    elif isinstance(found, Sequence) and found:
+        found = found[0]
+    if not isinstance(found, Tensor):
+        raise LossSpecError(f"{target} must return a loss tensor; it returned {type(found).__name__}: {found!r:.60}")
+    if found.numel() != 1 or not found.is_floating_point():
+        raise LossSpecError(
+            f"{target} must return one float number; it returned shape {tuple(found.shape)} of {found.dtype}"
+        )
+    return found.reshape(())

@@ -1,0 +1,136 @@
+"""Loading a declared loss inside a rank: the only place where the user's code is imported.
+
+Here: from a target to a `LossFactory`, whatever shape the target has. Not here: how its results are read (`adapted`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import msgspec
+
+from siglip_verify.adapt.spec import LossSpec, LossSpecError, is_file
+
+Kind = Literal["class", "factory", "function"]
+
+RANK, WORLD_SIZE, EXCHANGE = "rank", "world_size", ("dist_impl", "exchange")
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What a loaded loss takes, read off its signature.
+
+    Attributes:
+        kind: A class to construct for each rank, a factory `make(rank, world_size, exchange)`, or a plain function.
+        takes_exchange: Whether it can be told which exchange to use.
+        takes_chunk_size: Whether its constructor has a chunk_size.
+        owns_scalars: Whether forward takes the features alone, scale and bias being parameters of the loss.
+    """
+
+    kind: Kind
+    takes_exchange: bool
+    takes_chunk_size: bool
+    owns_scalars: bool
+
+
+def load(spec: LossSpec) -> Any:
+    """Import a loss and return the attribute that its target names.
+
+    Raises:
+        LossSpecError: No such module, file or attribute, or its import raises; the cause says which.
+    """
+    place, _, attribute = spec.target.rpartition(":")
+    try:
+        module = _load_file(place) if is_file(place) else importlib.import_module(place)
+    except Exception as error:
+        raise LossSpecError(f"importing {place} raised {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
+        raise LossSpecError(f"{place} has no attribute {attribute!r}; it has {names}")
+    loaded = getattr(module, attribute)
+    if not callable(loaded):
+        raise LossSpecError(f"a loss is a class, a factory or a function; {spec.target} is a {type(loaded).__name__}")
+    return loaded
+
+
+@functools.cache
+def _load_file(place: str) -> ModuleType:
+    path = Path(place)
+    module_spec = importlib.util.spec_from_file_location(f"_siglip_verify_user_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise ImportError(f"{path} is not a Python source file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module
+    sys.path.insert(0, str(path.parent))  # the file may import its neighbours, as it would when run as a script
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def traits(spec: LossSpec) -> Traits:
+    """Load a loss and return what it takes.
+
+    Raises:
+        LossSpecError: It cannot be loaded, or its shape is none of those known.
+    """
+    loaded = load(spec)
+    takes = _parameters(loaded)
+    if isinstance(loaded, type):
+        kind: Kind = "class"
+    elif RANK in takes and WORLD_SIZE in takes:
+        kind = "factory"
+    else:
+        kind = "function"
+    unknown = [name for name in spec.args if name not in takes and not _takes_any(loaded)]
+    if unknown or (kind == "function" and spec.args):
+        name = unknown[0] if unknown else next(iter(spec.args))
+        raise LossSpecError(f"{spec.target} takes no argument {name!r}; it takes {', '.join(takes) or 'none'}")
+    return Traits(
+        kind=kind,
+        takes_exchange=any(name in takes for name in EXCHANGE),
+        takes_chunk_size="chunk_size" in takes,
+        owns_scalars=spec.scale_parameter is not None,
+    )
+
+
+def construct(
+    spec: LossSpec, traits: Traits, *, exchange: str, rank: int, world_size: int, chunk_size: int
+) -> Callable[..., Any]:
+    """Build the loss for one rank, giving it what its signature asks for.
+
+    Raises:
+        LossSpecError: The constructor or factory raises, or returns something that cannot be called.
+    """
+    loaded = load(spec)
+    if traits.kind == "function":
+        return loaded
+    takes = _parameters(loaded)
+    offered: dict[str, Any] = {RANK: rank, WORLD_SIZE: world_size, **dict.fromkeys(EXCHANGE, exchange)}
+    if chunk_size:
+        offered["chunk_size"] = chunk_size
+    arguments = {name: value for name, value in offered.items() if name in takes} | spec.args
+    try:
+        built = loaded(**arguments)
+    except Exception as error:
+        words = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise LossSpecError(f"{spec.target}({words}) raised {type(error).__name__}: {error}") from error
+    if not callable(built):
+        raise LossSpecError(f"{spec.target} must return something to call; it returned a {type(built).__name__}")
+    return built
+
+
+def _parameters(loaded: Callable[..., Any]) -> list[str]:
+    return [p.name for p in inspect.signature(loaded).parameters.values() if p.kind not in _VARIADIC]
+
+
+def _takes_any(loaded: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(loaded).parameters.values())
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

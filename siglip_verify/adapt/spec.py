@@ -1,0 +1,101 @@
+"""What a user says of a loss: where it is, what it is built with, and by what convention it counts.
+
+Here: the declaration, checked as far as text can be. Not here: importing the user's code (`load`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Reduction = Literal["mean", "sum"]
+Normalizer = Literal["b", "N", "b*b", "1"]
+Argument = str | int | float | bool | None
+
+OURS = "siglip_verify.loss:SigLipLoss"
+OPEN_CLIP = "open_clip"
+
+
+class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A loss as declared. Nothing of it is guessed: what does not fit the declaration is a mismatch.
+
+    Attributes:
+        target: `package.module:attribute` or `path/to/file.py:attribute`.
+        args: Extra keyword arguments for the constructor or factory.
+        reduction: How the ranks' local losses make the global loss (and their scale and bias gradients the global
+            ones): their mean, as DistributedDataParallel does, or their sum.
+        normalizer: What a rank's sum over its pairs is divided by: b, N = W b, b * b or 1.
+        row_wise: Whether a rank's own value is that of its own images against all texts. False for losses that are
+            right only after reduction, such as an average of both directions; then only reduced values are judged.
+        scale_parameter: Name of the loss's own parameter that holds the scale, when forward does not take it.
+        bias_parameter: Likewise for the bias.
+        log_scale: Whether scale_parameter holds the logarithm of the scale.
+    """
+
+    target: str = OURS
+    args: dict[str, Argument] = {}
+    reduction: Reduction = "mean"
+    normalizer: Normalizer = "b"
+    row_wise: bool = True
+    scale_parameter: str | None = None
+    bias_parameter: str | None = None
+    log_scale: bool = False
+
+    @property
+    def name(self) -> str:
+        """What reports call it: the target, without folders."""
+        place, _, attribute = self.target.rpartition(":")
+        return f"{Path(place).name if is_file(place) else place}:{attribute}"
+
+    def normalizers(self, batches: tuple[int, ...]) -> tuple[float, ...]:
+        """Return what each rank's sum is divided by, for these local batch sizes."""
+        total = sum(batches)
+        return tuple(float({"b": b, "N": total, "b*b": b * b, "1": 1}[self.normalizer]) for b in batches)
+
+
+class LossSpecError(ValueError):
+    """The declaration names something that is not there, or cannot be used. The message names it and the mend."""
+
+
+def is_file(place: str) -> bool:
+    """Tell whether the part of a target before the colon is a path to a file rather than a module."""
+    return place.endswith(".py") or "/" in place
+
+
+def resolve(target: str) -> str:
+    """Return a target with an absolute path or a module name, checked as far as that goes without importing it.
+
+    `open_clip` stands for the loss file of the installed open_clip package, which is loaded alone: importing the
+    package would need torchvision.
+
+    Raises:
+        LossSpecError: It is neither; the message says what is missing.
+    """
+    if target == OPEN_CLIP:
+        return f"{_open_clip_file()}:SigLipLoss"
+    place, colon, attribute = target.rpartition(":")
+    if not colon or not place or not attribute:
+        raise LossSpecError(
+            f"a loss is MODULE:ATTRIBUTE or FILE.py:ATTRIBUTE, such as my_loss.py:SigLipLoss; got {target!r}"
+        )
+    if not is_file(place):
+        return target
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise LossSpecError(f"no such file: {path}; got loss {target!r}")
+    return f"{path}:{attribute}"
+
+
+def open_clip_installed() -> bool:
+    """Tell whether the open_clip package, and with it its loss file, is installed."""
+    return importlib.util.find_spec("open_clip") is not None
+
+
+def _open_clip_file() -> Path:
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        raise LossSpecError("open_clip is not installed; add it with: pip install --no-deps open_clip_torch")
+    return Path(spec.submodule_search_locations[0]) / "loss.py"

@@ -1,0 +1,197 @@
+"""The command line: arguments in, exit code out; no logic of its own.
+
+Exit codes, the same whatever the output: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung, nothing ran),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import cyclopts
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from siglip_verify.adapt import OURS, Argument, LossSpec
+from siglip_verify.case import parse_case
+from siglip_verify.report import ConsoleListener, render, write
+from siglip_verify.result import Report
+from siglip_verify.run import run, run_case, settings
+from siglip_verify.run.events import Listener
+
+EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
+USAGE, INTERRUPTED = 2, 130
+
+_CONFIG = (
+    cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
+    cyclopts.config.Toml(
+        "pyproject.toml", root_keys=("tool", "siglip_verify"), search_parents=True, use_commands_as_keys=False
+    ),
+)
+
+app = App(
+    name="siglip-verify",
+    help="Prove, on real processes, that a distributed SigLIP loss computes the loss and the gradients of one device.",
+    version=lambda: importlib.metadata.version("siglip_verify"),
+    help_epilogue="Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung), 130 interrupted.",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LossFlags:
+    """The loss to check, and the convention by which it counts. Nothing of it is guessed."""
+
+    loss: Annotated[
+        tuple[str, ...], Parameter(help="`MODULE:ATTR`, `FILE.py:ATTR` or `open_clip`; may be repeated.")
+    ] = ()
+    arg: Annotated[tuple[str, ...], Parameter(help="Extra constructor argument, `KEY=VALUE`; may be repeated.")] = ()
+    reduction: Annotated[
+        Literal["mean", "sum"], Parameter(help="How the ranks' local losses make the global loss.")
+    ] = "mean"
+    normalizer: Annotated[
+        Literal["b", "N", "b*b", "1"], Parameter(help="What a rank's sum over its pairs is divided by.")
+    ] = "b"
+    row_wise: Annotated[bool, Parameter(help="A rank's own value is that of its own images against all texts.")] = True
+    scale_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the scale.")] = None
+    bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
+    log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.", negative=())] = False
+
+    def specs(self) -> list[LossSpec]:
+        """Return a declaration for each loss named; none where nothing is declared."""
+        declared = LossSpec(
+            args=dict(_argument(word) for word in self.arg),
+            reduction=self.reduction,
+            normalizer=self.normalizer,
+            row_wise=self.row_wise,
+            scale_parameter=self.scale_parameter,
+            bias_parameter=self.bias_parameter,
+            log_scale=self.log_scale,
+        )
+        if not self.loss and declared == LossSpec():
+            return []
+        return [msgspec.structs.replace(declared, target=target) for target in self.loss or (OURS,)]
+
+
+@app.command(config=_CONFIG)
+def check(
+    *,
+    flags: LossFlags = LossFlags(),
+    exchanges: Annotated[str, Parameter(help="Which exchanges, with commas.")] = "bidir,shift,reduce,gather",
+    world_sizes: Annotated[str, Parameter(help="Numbers of ranks, such as `1-8` or `2,4`.")] = "1-8",
+    examples: Annotated[int | None, Parameter(help="Cases for each exchange; default: the profile's.")] = None,
+    profile: Annotated[Literal["dev", "ci", "nightly"], Parameter(help="How much to check.")] = "dev",
+    seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
+    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+) -> int:
+    """Hold a distributed loss against a single-device float64 oracle, on real gloo processes.
+
+    Without `--loss`, checks this package's own loss, and open_clip's beside it where that is installed.
+
+    ```
+    siglip-verify check
+    siglip-verify check --loss my_loss.py:SigLipLoss --exchanges bidir --world-sizes 2-5
+    siglip-verify check --loss my_pkg.loss:SigLipLoss --arg local_loss=true --examples 500
+    ```
+
+    Every setting may also stand in the environment (`SIGLIP_VERIFY_WORLD_SIZES=1-4`) or in `[tool.siglip_verify]` of
+    pyproject.toml; flags come first, then the environment, then the file.
+    """
+    chosen = settings(
+        flags.specs(),
+        exchanges=[name.strip() for name in exchanges.split(",") if name.strip()],
+        world_sizes=world_sizes,
+        examples=examples,
+        profile=profile,
+        seed=seed,
+        timeout_s=timeout,
+        report_dir=report_dir,
+    )
+    return _show(lambda listener: run(chosen, listener), report_dir)
+
+
+@app.command
+def replay(
+    case: Annotated[str, Parameter(help="The line that a counterexample printed, or a file that holds it.")],
+    *,
+    flags: LossFlags = LossFlags(),
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = 20.0,
+    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+) -> int:
+    """Run one case again, as a counterexample printed it.
+
+    ```
+    siglip-verify replay 'bidir W=2 b=1 d=1 seed=0' --loss my_loss.py:SigLipLoss
+    ```
+
+    Fields that the line leaves out take their defaults.
+    """
+    path = Path(case)
+    line = path.read_text() if len(case) < 200 and path.is_file() else case
+    parsed = parse_case(line)
+    chosen = settings(
+        flags.specs() or [LossSpec()],
+        exchanges=[parsed.exchange],
+        world_sizes=[parsed.world_size],
+        examples=1,
+        seed=parsed.seed,
+        timeout_s=timeout,
+        report_dir=report_dir,
+    )
+    return _show(lambda listener: run_case(chosen, parsed, listener), report_dir)
+
+
+def _show(go: Callable[[Listener], Report], report_dir: Path | None) -> int:
+    """Run something while showing how it goes on, then show and write what came out."""
+    console = Console()
+    with ConsoleListener(console) as listener:
+        report = go(listener)
+    render(report, console)
+    if report_dir is not None:
+        for path in write(report, ["json"], report_dir):
+            console.print(f"wrote {path}", markup=False, highlight=False)
+    return EXIT_CODES[report.verdict]
+
+
+def _argument(word: str) -> tuple[str, Argument]:
+    """Read KEY=VALUE, the value as JSON where it is JSON and as text where it is not."""
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--arg takes KEY=VALUE; got {word!r}")
+    try:
+        return key, msgspec.json.decode(value, type=Argument)
+    except msgspec.MsgspecError:
+        return key, value
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    errors = Console(stderr=True)
+    try:
+        return app(arguments, exit_on_error=False, error_console=errors, result_action="return_value") or 0
+    except CycloptsError:
+        return USAGE  # cyclopts has printed it
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="yellow")
+        return INTERRUPTED
+    except ValueError as error:  # SettingsError, LossSpecError, a case that cannot be read
+        errors.print(f"siglip-verify: {error}", style="red", markup=False)
+        return USAGE
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED

@@ -1,0 +1,118 @@
+"""The whole run: from settings to one finished result.
+
+Here: the order of things, the worlds' life, time and environment. Not here: what is done for one loss (`loss_run`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+
+import hypothesis
+import torch
+
+from siglip_verify.adapt import LossSpec
+from siglip_verify.case import EXCHANGES, Case
+from siglip_verify.result import LossResult, Report, worst
+from siglip_verify.run.events import Event, Listener, LossDone, RunDone, RunStarted
+from siglip_verify.run.loss_run import LossRun, run_one
+from siglip_verify.run.settings import LossPlan, Settings, settings
+from siglip_verify.world import Worlds
+
+
+def check(
+    loss: str | LossSpec | Sequence[str | LossSpec] | None = None,
+    *,
+    exchanges: Sequence[str] = EXCHANGES,
+    world_sizes: Sequence[int] | str = "1-8",
+    examples: int | None = None,
+    profile: str = "dev",
+    seed: int | None = None,
+    timeout_s: float = 20.0,
+    listener: Listener | None = None,
+) -> Report:
+    """Check that distributed losses give the loss and the gradients of one device, on real processes.
+
+    Args:
+        loss: `module:attribute`, `file.py:attribute`, `open_clip`, a `LossSpec`, or several of them. None checks our
+            own loss, and open_clip's beside it where that is installed.
+        exchanges: Which of bidir, shift, reduce, gather.
+        world_sizes: Numbers of ranks, as numbers or as text such as `1-8`.
+        examples: Cases for each exchange; None takes the profile's.
+        profile: dev, ci or nightly.
+        seed: Where the draws start; None takes the profile's (dev: a new one each time, shown in the report).
+        timeout_s: Seconds that a rank may take for one case.
+        listener: Called with each event of the run.
+
+    Returns:
+        The finished result: `.verdict` is pass, mismatch or unknown; `.counterexamples` and `.unknowns` say why.
+
+    Raises:
+        SettingsError: A setting is out of range.
+        LossSpecError: A loss cannot be loaded or used as declared.
+    """
+    named = [loss] if isinstance(loss, str | LossSpec) else list(loss or ())
+    specs = [LossSpec(target=spec) if isinstance(spec, str) else spec for spec in named]
+    chosen = settings(
+        specs,
+        exchanges=exchanges,
+        world_sizes=world_sizes,
+        examples=examples,
+        profile=profile,
+        seed=seed,
+        timeout_s=timeout_s,
+    )
+    return run(chosen, listener)
+
+
+def run(chosen: Settings, listener: Listener | None = None) -> Report:
+    """Run what the settings say and return the finished result."""
+    return _report(chosen, listener, lambda worlds, plan, tell: LossRun(worlds, plan, chosen, tell)())
+
+
+def run_case(chosen: Settings, case: Case, listener: Listener | None = None) -> Report:
+    """Run one case of each loss that the settings name, and return the finished result."""
+    return _report(chosen, listener, lambda worlds, plan, tell: run_one(worlds, plan.spec, case, tell))
+
+
+def _report(
+    chosen: Settings, listener: Listener | None, check_loss: Callable[[Worlds, LossPlan, Listener], LossResult]
+) -> Report:
+    tell = listener or _nobody
+    started, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
+    tell(RunStarted(chosen))
+    results: list[LossResult] = []
+    with Worlds(timeout_s=chosen.timeout_s) as worlds:
+        for plan in chosen.losses:
+            results.append(check_loss(worlds, plan, tell))
+            tell(LossDone(results[-1]))
+    report = Report(
+        verdict=worst(result.verdict for result in results),
+        started_at=started_at.isoformat(timespec="seconds"),
+        elapsed_s=time.perf_counter() - started,
+        cases=sum(cell.cases for result in results for cell in result.cells),
+        environment=environment(),
+        settings=chosen.described(),
+        losses=tuple(results),
+    )
+    tell(RunDone(report))
+    return report
+
+
+def environment() -> dict[str, str]:
+    """Return versions and machine, in words."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "hypothesis": hypothesis.__version__,
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processors": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "back end": "gloo, one process a rank, on loopback",
+    }
+
+
+def _nobody(event: Event) -> None:
+    pass

@@ -1,0 +1,164 @@
+"""The settings of a run, checked before any process starts.
+
+Here: what may be asked for, and the errors that say what may. Not here: where settings come from (`cli`).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, LossSpecError, open_clip_installed, resolve
+from siglip_verify.case import EXCHANGES, Exchange
+from siglip_verify.run.strategies import PROFILES
+
+MAX_WORLD_SIZE = 64
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have; the message names both and the mend."""
+
+
+class LossPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One loss to check, and how often."""
+
+    spec: LossSpec
+    examples: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings of one run.
+
+    Attributes:
+        losses: What to check, in order, with the number of cases for each exchange.
+        exchanges: Which exchanges.
+        world_sizes: Which W, ascending.
+        profile: The profile that gave the defaults.
+        seed: Where the draws start.
+        timeout_s: Seconds that a rank may take for one case.
+        report_dir: Where reports are written; None writes none.
+    """
+
+    losses: tuple[LossPlan, ...]
+    exchanges: tuple[Exchange, ...]
+    world_sizes: tuple[int, ...]
+    profile: str
+    seed: int
+    timeout_s: float
+    report_dir: Path | None
+
+    def described(self) -> dict[str, str]:
+        """Return every setting in words, for the report."""
+        return {
+            "losses": ", ".join(f"{plan.spec.name} ({plan.examples} cases an exchange)" for plan in self.losses),
+            "exchanges": ", ".join(self.exchanges),
+            "world sizes": _runs(self.world_sizes),
+            "profile": self.profile,
+            "seed": str(self.seed),
+            "timeout": f"{self.timeout_s:g} s a case",
+            "report folder": str(self.report_dir or "none"),
+        }
+
+
+def settings(
+    losses: Sequence[LossSpec] | None = None,
+    *,
+    exchanges: Sequence[str] = EXCHANGES,
+    world_sizes: Sequence[int] | str = "1-8",
+    examples: int | None = None,
+    profile: str = "dev",
+    seed: int | None = None,
+    timeout_s: float = 20.0,
+    report_dir: Path | str | None = None,
+) -> Settings:
+    """Check what was asked for and fill in what was not.
+
+    Without a loss, ours is checked, and open_clip's beside it where that is installed.
+
+    Raises:
+        SettingsError: A value is out of range; the message names it and what is allowed.
+        LossSpecError: A loss is not where its target says.
+    """
+    if profile not in PROFILES:
+        raise SettingsError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
+    of = PROFILES[profile]
+    if examples is not None and examples < 1:
+        raise SettingsError(f"examples must be at least 1, the cases for each exchange; got {examples}")
+    if not 0 < timeout_s <= 86_400:
+        raise SettingsError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
+    if seed is not None and not 0 <= seed < 1 << 63:
+        raise SettingsError(f"seed must be in 0..2**63-1; got {seed}")
+    chosen = of.seed if seed is None else seed
+    return Settings(
+        losses=_losses(losses, examples or of.examples, examples or of.comparison_examples),
+        exchanges=_exchanges(exchanges),
+        world_sizes=parse_world_sizes(world_sizes) if isinstance(world_sizes, str) else _world_sizes(world_sizes),
+        profile=profile,
+        seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
+        timeout_s=timeout_s,
+        report_dir=Path(report_dir) if report_dir is not None else None,
+    )
+
+
+def parse_world_sizes(text: str) -> tuple[int, ...]:
+    """Read world sizes such as `1-8`, `2,4,8` or `1-4,8`.
+
+    Raises:
+        SettingsError: It is not of that form, or a number is out of range.
+    """
+    sizes: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        if not match:
+            raise SettingsError(f"world sizes are numbers and ranges such as 1-8 or 2,4,8; got {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise SettingsError(f"a range of world sizes goes upwards; got {part.strip()!r}")
+        _world_sizes([first, last])
+        sizes.extend(range(first, last + 1))
+    return _world_sizes(sizes)
+
+
+def _world_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    if not sizes or min(sizes) < 1 or max(sizes) > MAX_WORLD_SIZE:
+        raise SettingsError(f"world sizes must be in 1..{MAX_WORLD_SIZE}; got {list(sizes)}")
+    return tuple(sorted(set(sizes)))
+
+
+def _exchanges(names: Sequence[str]) -> tuple[Exchange, ...]:
+    for name in names:
+        if name not in EXCHANGES:
+            raise SettingsError(f"exchanges must be among {', '.join(EXCHANGES)}; got {name!r}")
+    if not names:
+        raise SettingsError(f"name at least one exchange of {', '.join(EXCHANGES)}; got none")
+    return tuple(exchange for exchange in EXCHANGES if exchange in names)
+
+
+def _losses(losses: Sequence[LossSpec] | None, examples: int, comparison_examples: int) -> tuple[LossPlan, ...]:
+    if losses:
+        return tuple(LossPlan(spec=_resolved(spec), examples=examples) for spec in losses)
+    ours = LossPlan(spec=LossSpec(target=OURS), examples=examples)
+    if not open_clip_installed():
+        return (ours,)
+    return ours, LossPlan(spec=_resolved(LossSpec(target=OPEN_CLIP)), examples=comparison_examples)
+
+
+def _resolved(spec: LossSpec) -> LossSpec:
+    if spec.log_scale and spec.scale_parameter is None:
+        raise LossSpecError("log_scale speaks of the parameter that holds the scale: name it with --scale-parameter")
+    return msgspec.structs.replace(spec, target=resolve(spec.target))
+
+
+def _runs(sizes: Sequence[int]) -> str:
+    """Write 1,2,3,5 as `1-3,5`."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and size == runs[-1][1] + 1:
+            runs[-1][1] = size
+        else:
+            runs.append([size, size])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,94 @@
+"""One forward and one backward of a loss inside a rank: the function that the world runs on every rank.
+
+Here: from a case to a `RankRecord`. Not here: any judgement of it. This module is imported by ranks and parent, but
+its code runs in ranks alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siglip_verify import adapt, features
+from siglip_verify.adapt import AdaptedLoss, LossSpec, LossSpecError, Traits
+from siglip_verify.case import Case
+from siglip_verify.observe import Recorder
+from siglip_verify.records import Phase, RankRecord
+from siglip_verify.world import context
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The loss cannot be used as declared; not a judgement of its numbers."""
+
+    why: str
+
+
+def traits(spec: LossSpec) -> Traits | Rejected:
+    """Load the loss and return what it takes."""
+    try:
+        return adapt.traits(spec)
+    except LossSpecError as error:
+        return Rejected(str(error))
+
+
+def step(spec: LossSpec, loss_traits: Traits, case: Case, record: bool = True) -> RankRecord | Rejected:
+    """Run one step of a loss on this rank's part of a case.
+
+    Args:
+        spec: The loss.
+        loss_traits: What `traits` returned for it.
+        case: The input; every rank draws it and takes its own rows.
+        record: Whether to write what is sent to this rank's log.
+    """
+    rank = context().rank
+    inputs = features.draw(case)
+    image = _leaf(features.lay_out(inputs.images[rank], case.layout), case.frozen != "image")
+    text = _leaf(features.lay_out(inputs.texts[rank], case.layout), case.frozen != "text")
+    scale, bias = _leaf(inputs.scale), _leaf(inputs.bias)
+    try:
+        loss = AdaptedLoss(
+            spec,
+            loss_traits,
+            exchange=case.exchange,
+            rank=rank,
+            world_size=case.world_size,
+            chunk_size=case.chunk_size,
+        )
+        recorder = Recorder(context().log) if record else None
+        with recorder or contextlib.nullcontext():
+            with _phase(recorder, "forward"):
+                value = loss(image, text, scale, bias)
+            if value.requires_grad:
+                with _phase(recorder, "backward"):
+                    (value * inputs.upstream[rank]).backward()  # type: ignore[no-untyped-call]
+        scale_grad, bias_grad = loss.scalar_grads(scale, bias)
+    except LossSpecError as error:
+        return Rejected(str(error))
+    return RankRecord(
+        rank=rank,
+        loss=value.item(),
+        image_grad=_array(image.grad),
+        text_grad=_array(text.grad),
+        scale_grad=scale_grad,
+        bias_grad=bias_grad,
+    )
+
+
+def _leaf(value: Tensor, requires_grad: bool = True) -> Tensor:
+    return value.detach().requires_grad_(requires_grad)
+
+
+def _array(grad: Tensor | None) -> NDArray[np.float64] | None:
+    return None if grad is None else grad.detach().to(torch.float64).numpy()
+
+
+@contextlib.contextmanager
+def _phase(recorder: Recorder | None, name: Phase) -> Generator[None]:
+    with recorder.phase(name) if recorder else contextlib.nullcontext():
+        yield
