@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from siglip_verify.case import Exchange
-from siglip_verify.records import CaseResult, Cell, Counterexample, Verdict
+from siglip_verify.case import Case, Exchange
+from siglip_verify.records import CaseResult, Cell, Counterexample, Event, Finding, Verdict, WireCount
 
 SCHEMA_VERSION = 1
 
@@ -54,6 +54,22 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     lower_bound_bytes: int
     operations: str = ""
     note: str = ""
+
+
+class StepMessages(msgspec.Struct, frozen=True, kw_only=True):
+    """Every operation of one step.
+
+    Attributes:
+        case: The step.
+        events: What all ranks posted, by rank and in order.
+        wire: What the kernel says each rank sent to each peer in each phase; None where it does not say.
+        findings: What is wrong with the messages.
+    """
+
+    case: Case
+    events: tuple[Event, ...]
+    wire: tuple[WireCount, ...] | None
+    findings: tuple[Finding, ...] = ()
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ import time
 
 from siglip_verify import features, oracle
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
-from siglip_verify.case import Case, itemsize
+from siglip_verify.case import Case
 from siglip_verify.check import conformance, equivalence, messages
+from siglip_verify.check.counts import planned_step
 from siglip_verify.observe import read_log
-from siglip_verify.plan import plan
 from siglip_verify.records import CaseResult, Event, Finding, RankFailure, RankRecord, Share, Verdict
 from siglip_verify.run import step
 from siglip_verify.world import WorldError, Worlds
@@ -93,16 +93,7 @@ class CaseJudge:
         )
         if not self.planned:
             return found
-        planned = plan(
-            case.exchange,
-            case.world_size,
-            case.batch,
-            case.dim,
-            itemsize(case.dtype),
-            image_grad=case.frozen != "image",
-            text_grad=case.frozen != "text",
-        )
-        return found + conformance.compare(planned, events, dtype=case.dtype, failures=failures)
+        return found + conformance.compare(planned_step(case), events, dtype=case.dtype, failures=failures)
 
 
 def _records(replies: list[RankRecord | step.Rejected]) -> list[RankRecord]:

@@ -7,7 +7,7 @@ verdict of a case (`judge`).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -16,7 +16,8 @@ from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
 from siglip_verify.result import LeftOut, LossResult, worst
 from siglip_verify.run import step
-from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
+from siglip_verify.run.counting import message_table
+from siglip_verify.run.events import CaseJudged, CellDone, Counting, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.search import Outcome, search
 from siglip_verify.run.settings import LossPlan, Settings
@@ -74,7 +75,15 @@ class LossRun:
             counterexamples=tuple(self._counterexamples),
             unknowns=tuple(self._unknowns),
             left_out=tuple(self._left_out),
+            messages=tuple(message_table(self._worlds, spec, self._traits, self._steps_to_count())),
         )
+
+    def _steps_to_count(self) -> Iterator[tuple[Exchange, int]]:
+        """Say where a step can be counted: where cases came to a judgement, without a rank that hung or died."""
+        for cell in self._cells:
+            if cell.cases and not cell.unknown_cases:
+                self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
+                yield cell.exchange, cell.world_size
 
     def _run_exchange(self, exchange: Exchange) -> None:
         unknown: list[CaseResult] = []

@@ -7,18 +7,20 @@ its code runs in ranks alone.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Generator
 
 import msgspec
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
 from siglip_verify import adapt, features
 from siglip_verify.adapt import AdaptedLoss, LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case
-from siglip_verify.observe import Recorder
+from siglip_verify.observe import Recorder, WireMeter, WireReading, store_gate
 from siglip_verify.records import Phase, RankRecord
 from siglip_verify.world import context
 
@@ -37,15 +39,30 @@ def traits(spec: LossSpec) -> Traits | Rejected:
         return Rejected(str(error))
 
 
-def step(spec: LossSpec, loss_traits: Traits, case: Case, record: bool = True) -> RankRecord | Rejected:
-    """Run one step of a loss on this rank's part of a case.
+def step(spec: LossSpec, loss_traits: Traits, case: Case) -> RankRecord | Rejected:
+    """Run one step of a loss on this rank's part of a case, and record in this rank's log what is sent.
 
     Args:
         spec: The loss.
         loss_traits: What `traits` returned for it.
         case: The input; every rank draws it and takes its own rows.
-        record: Whether to write what is sent to this rank's log.
     """
+    return _step(spec, loss_traits, case, Recorder(context().log))
+
+
+def measured_step(spec: LossSpec, loss_traits: Traits, case: Case) -> tuple[RankRecord | Rejected, list[WireReading]]:
+    """Run one step as `step` does, and read this rank's sockets around each phase."""
+    store = dist.PrefixStore(f"gate/{next(_GATES)}", dist.group.WORLD.get_group_store())  # type: ignore[union-attr]
+    meter = WireMeter(store_gate(store, case.world_size))
+    return _step(spec, loss_traits, case, Recorder(context().log), meter), meter.readings
+
+
+_GATES = itertools.count()  # ranks measure the same steps, so their gates have the same numbers
+
+
+def _step(
+    spec: LossSpec, loss_traits: Traits, case: Case, recorder: Recorder, *observers: WireMeter
+) -> RankRecord | Rejected:
     rank = context().rank
     inputs = features.draw(case)
     image = _leaf(features.lay_out(inputs.images[rank], case.layout), case.frozen != "image")
@@ -60,12 +77,11 @@ def step(spec: LossSpec, loss_traits: Traits, case: Case, record: bool = True) -
             world_size=case.world_size,
             chunk_size=case.chunk_size,
         )
-        recorder = Recorder(context().log) if record else None
-        with recorder or contextlib.nullcontext():
-            with _phase(recorder, "forward"):
+        with recorder:
+            with _phase("forward", *observers, recorder):
                 value = loss(image, text, scale, bias)
-            if value.requires_grad:
-                with _phase(recorder, "backward"):
+            with _phase("backward", *observers, recorder):
+                if value.requires_grad:
                     (value * inputs.upstream[rank]).backward()  # type: ignore[no-untyped-call]
         scale_grad, bias_grad = loss.scalar_grads(scale, bias)
     except LossSpecError as error:
@@ -89,6 +105,8 @@ def _array(grad: Tensor | None) -> NDArray[np.float64] | None:
 
 
 @contextlib.contextmanager
-def _phase(recorder: Recorder | None, name: Phase) -> Generator[None]:
-    with recorder.phase(name) if recorder else contextlib.nullcontext():
+def _phase(name: Phase, *observers: Recorder | WireMeter) -> Generator[None]:
+    with contextlib.ExitStack() as stack:
+        for observer in observers:
+            stack.enter_context(observer.phase(name))
         yield
