@@ -112,7 +112,10 @@ class RankFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 # ------------------------------------------------------------------ what was made of it
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """The worst error of one quantity in one case, as a share of its bound (1.0 is the bound)."""
+    """The worst error of one quantity in one case, as a share of its bound (1.0 is the bound).
+
+    A `note` says what no number can: a gradient that is missing, or of another shape.
+    """
 
     quantity: Quantity
     share: float
@@ -122,6 +125,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     observed: float | None
     error: float
     bound: float
+    note: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
