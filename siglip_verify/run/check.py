@@ -18,7 +18,8 @@ from siglip_verify.adapt import LossSpec
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.result import LossResult, Report, worst
 from siglip_verify.run.events import Event, Listener, LossDone, RunDone, RunStarted
-from siglip_verify.run.loss_run import LossRun, run_one
+from siglip_verify.run.loss_run import LossRun
+from siglip_verify.run.replay import run_one
 from siglip_verify.run.settings import LossPlan, Settings, settings
 from siglip_verify.world import Worlds
 

@@ -6,22 +6,20 @@ verdict of a case (`judge`).
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
-from siglip_verify.adapt import OURS, LossSpec, LossSpecError, Traits
+from siglip_verify.adapt import OURS
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
-from siglip_verify.result import LeftOut, LossResult, worst
-from siglip_verify.run import step
+from siglip_verify.result import LossResult, worst
 from siglip_verify.run.counting import message_table
+from siglip_verify.run.declare import declaration, replay_line
 from siglip_verify.run.events import CaseJudged, CellDone, Counting, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
+from siglip_verify.run.limits import dimensions_of, load_traits, strided_case, strided_limit
 from siglip_verify.run.search import Outcome, search
 from siglip_verify.run.settings import LossPlan, Settings
-from siglip_verify.run.strategies import Dimensions, allot, cases
+from siglip_verify.run.strategies import allot, cases
 from siglip_verify.world import Worlds
 
 UNKNOWNS_ALLOWED = 1  # a second one ends the exchange
@@ -66,11 +64,14 @@ class LossRun:
         self._listener(LossStarted(spec.name, sum(self._allotted.values()) * len(self._exchanges)))
         for exchange in self._exchanges:
             self._run_exchange(exchange)
+        self._try_strided_features()
         return LossResult(
             name=spec.name,
             target=spec.target,
             declared=declaration(spec),
-            verdict=worst([cell.verdict for cell in self._cells]),
+            verdict=worst(
+                [*(cell.verdict for cell in self._cells), *(f.result.verdict for f in self._counterexamples)]
+            ),
             cells=tuple(self._cells),
             counterexamples=tuple(self._counterexamples),
             unknowns=tuple(self._unknowns),
@@ -84,6 +85,24 @@ class LossRun:
             if cell.cases and not cell.unknown_cases:
                 self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
                 yield cell.exchange, cell.world_size
+
+    def _try_strided_features(self) -> None:
+        """Try on one case an exchange what losses of this interface do not promise; it is listed and not judged."""
+        sizes = [world_size for world_size in self._settings.world_sizes if world_size > 1]
+        if "transposed" in self._dimensions.layouts or not sizes or not self._judged_a_group:
+            return
+        for exchange in self._exchanges:
+            result = self._judge_case(strided_case(exchange, sizes[0]))
+            if result.verdict == "mismatch":
+                self._add_counterexample(result)
+            else:
+                self._left_out.append(strided_limit(result))
+
+    def _add_counterexample(self, result: CaseResult, calls: int = 0, *, reproducible: bool = True) -> None:
+        replay = replay_line(result.case, self._spec)
+        self._counterexamples.append(
+            Counterexample(result=result, replay=replay, calls=calls, reproducible=reproducible)
+        )
 
     def _run_exchange(self, exchange: Exchange) -> None:
         unknown: list[CaseResult] = []
@@ -111,14 +130,7 @@ class LossRun:
             self._add(outcome, exchange, world_size, unknown=len(unknown) - before, note=ended)
             if outcome.smallest is not None and not mismatch_found:
                 mismatch_found = True
-                self._counterexamples.append(
-                    Counterexample(
-                        result=outcome.smallest,
-                        replay=replay_line(outcome.smallest.case, self._spec),
-                        calls=outcome.shrink_calls,
-                        reproducible=outcome.reproducible,
-                    )
-                )
+                self._add_counterexample(outcome.smallest, outcome.shrink_calls, reproducible=outcome.reproducible)
         self._unknowns.extend(unknown)
 
     def _judge(self, case: Case, unknown: list[CaseResult], outcome: Outcome) -> CaseResult:
@@ -150,75 +162,6 @@ class LossRun:
         self._listener(CellDone(self._spec.name, cell, self._allotted[world_size]))
 
 
-def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> LossResult:
-    """Judge one case of a loss, and return it as a result of one cell.
-
-    Raises:
-        LossSpecError: The loss cannot be loaded or used as declared.
-    """
-    traits = load_traits(worlds, spec)
-    listener(LossStarted(spec.name, 1))
-    result = CaseJudge(worlds, spec, traits, planned=spec.target == OURS)(case)
-    listener(CaseJudged(spec.name, result, shrinking=False))
-    cell = Cell(
-        exchange=case.exchange,
-        world_size=case.world_size,
-        verdict=result.verdict,
-        cases=int(result.verdict != "unknown"),
-        unknown_cases=int(result.verdict == "unknown"),
-        worst=worst_shares([result]),
-        elapsed_s=result.elapsed_s,
-    )
-    listener(CellDone(spec.name, cell, 1))
-    found = Counterexample(result=result, replay=replay_line(case, spec), calls=0)
-    return LossResult(
-        name=spec.name,
-        target=spec.target,
-        declared=declaration(spec),
-        verdict=result.verdict,
-        cells=(cell,),
-        counterexamples=(found,) if result.verdict == "mismatch" else (),
-        unknowns=(result,) if result.verdict == "unknown" else (),
-    )
-
-
-def load_traits(worlds: Worlds, spec: LossSpec) -> Traits:
-    """Load a loss in a rank and return what it takes.
-
-    Raises:
-        LossSpecError: It cannot be loaded.
-    """
-    (reply,) = worlds.run(1, step.traits, spec)
-    if isinstance(reply, step.Rejected):
-        raise LossSpecError(reply.why)
-    return reply
-
-
-def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[LeftOut]]:
-    """Return the values that a loss's cases may take, and what is left out because the loss does not take it."""
-    of, left_out = Dimensions(), list[LeftOut]()
-    if spec.target != OURS:
-        of = msgspec.structs.replace(of, layouts=("contiguous",), scalars=("0-dim",))
-        left_out += [
-            LeftOut(what="strided features", why="not promised by losses of this interface; judged on contiguous ones"),
-            LeftOut(
-                what="scale and bias of another dtype or of shape [1]", why="not promised by losses of this interface"
-            ),
-        ]
-    if not traits.takes_chunk_size:
-        of = msgspec.structs.replace(of, chunk_sizes=(0,))
-        left_out.append(LeftOut(what="chunk_size", why="the loss takes none"))
-    if not traits.takes_exchange:
-        left_out.append(LeftOut(what="exchanges", why="the loss takes none: its cases stand under the first one named"))
-    if not spec.row_wise:
-        of = msgspec.structs.replace(of, upstream=("one", "scaled"))
-        left_out.append(LeftOut(what="upstream gradients that differ by rank", why="local values are not row-wise"))
-    if spec.log_scale:
-        of = msgspec.structs.replace(of, regimes=tuple(regime for regime in of.regimes if regime[0] > 0))
-        left_out.append(LeftOut(what="zero and negative scale", why="the loss keeps the logarithm of its scale"))
-    return of, left_out
-
-
 def worst_shares(results: Iterable[CaseResult]) -> dict[Quantity, Worst]:
     """Return the worst share of each quantity over some cases, and the case that gave it."""
     found: dict[Quantity, Worst] = {}
@@ -227,38 +170,3 @@ def worst_shares(results: Iterable[CaseResult]) -> dict[Quantity, Worst]:
             if share.quantity not in found or not share.share <= found[share.quantity].share:
                 found[share.quantity] = Worst(share=share.share, case=format_case(result.case))
     return found
-
-
-def declaration(spec: LossSpec) -> str:
-    """Return what was declared of a loss, in words."""
-    words = [f"{spec.reduction} over ranks of sums divided by {spec.normalizer}"]
-    if not spec.row_wise:
-        words.append("local values not row-wise")
-    if spec.scale_parameter:
-        words.append(f"own parameters {spec.scale_parameter} and {spec.bias_parameter}")
-    words.extend(f"{name}={value}" for name, value in spec.args.items())
-    return ", ".join(words)
-
-
-def replay_line(case: Case, spec: LossSpec) -> str:
-    """Return the shell line that runs one case of a loss again."""
-    words = ["siglip-verify", "replay", format_case(case), *declared_flags(spec)]
-    return shlex.join(words)
-
-
-def declared_flags(spec: LossSpec) -> list[str]:
-    """Return the flags that declare a loss on the command line; none for ours."""
-    default = LossSpec()
-    flags: list[str] = []
-    if spec.target != OURS:
-        flags += ["--loss", spec.target]
-    for name, value in spec.args.items():
-        flags += ["--arg", f"{name}={value}"]
-    for field in ("reduction", "normalizer", "scale_parameter", "bias_parameter"):
-        if getattr(spec, field) != getattr(default, field):
-            flags += [f"--{field.replace('_', '-')}", str(getattr(spec, field))]
-    if not spec.row_wise:
-        flags.append("--no-row-wise")
-    if spec.log_scale:
-        flags.append("--log-scale")
-    return flags

@@ -1,0 +1,49 @@
+"""One case again, as a finished result of its own.
+
+Here: the result of a single case. Not here: the line that asks for it (`declare`).
+"""
+
+from __future__ import annotations
+
+from siglip_verify.adapt import OURS, LossSpec
+from siglip_verify.case import Case
+from siglip_verify.records import Cell, Counterexample
+from siglip_verify.result import LossResult
+from siglip_verify.run.declare import declaration, replay_line
+from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
+from siglip_verify.run.judge import CaseJudge
+from siglip_verify.run.limits import load_traits
+from siglip_verify.run.loss_run import worst_shares
+from siglip_verify.world import Worlds
+
+
+def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> LossResult:
+    """Judge one case of a loss, and return it as a result of one cell.
+
+    Raises:
+        LossSpecError: The loss cannot be loaded or used as declared.
+    """
+    traits = load_traits(worlds, spec)
+    listener(LossStarted(spec.name, 1))
+    result = CaseJudge(worlds, spec, traits, planned=spec.target == OURS)(case)
+    listener(CaseJudged(spec.name, result, shrinking=False))
+    cell = Cell(
+        exchange=case.exchange,
+        world_size=case.world_size,
+        verdict=result.verdict,
+        cases=int(result.verdict != "unknown"),
+        unknown_cases=int(result.verdict == "unknown"),
+        worst=worst_shares([result]),
+        elapsed_s=result.elapsed_s,
+    )
+    listener(CellDone(spec.name, cell, 1))
+    found = Counterexample(result=result, replay=replay_line(case, spec), calls=0)
+    return LossResult(
+        name=spec.name,
+        target=spec.target,
+        declared=declaration(spec),
+        verdict=result.verdict,
+        cells=(cell,),
+        counterexamples=(found,) if result.verdict == "mismatch" else (),
+        unknowns=(result,) if result.verdict == "unknown" else (),
+    )
