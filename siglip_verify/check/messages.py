@@ -51,6 +51,8 @@ _MANTISSA_BITS = {
 # Kinds in which every rank hands over as many bytes. A scatter's root hands over more than the others, and an
 # all-to-all may be uneven.
 _EVEN = frozenset({"all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather"})
+# What dist.send and dist.isend raise; other ways to send to oneself reach c10d.
+_TORCH_REFUSES = "rank should not be the same as the rank of the current process"
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +99,7 @@ def lint(
     matching = match(apart)
     found = [
         *(_finding("self-send", event, describe(event)) for event in ordered if _to_itself(event)),
+        *_refused_self_sends(failures),
         *_unmatched(matching, apart, world_size, over),
         *_unlike_ends(matching),
         *_unlike_collectives(apart, world_size, over),
@@ -114,6 +117,13 @@ def _was_waiting(failure: RankFailure) -> bool:
 
 def _to_itself(event: Event) -> bool:
     return event.kind in MESSAGE_KINDS and event.src == event.dst
+
+
+def _refused_self_sends(failures: Iterable[RankFailure]) -> Iterator[Finding]:
+    """Find the self-sends that torch refused before they were posted, so that no record has them."""
+    for failure in failures:
+        if failure.kind == "raised" and _TORCH_REFUSES in failure.detail + failure.traceback:
+            yield Finding(name="self-send", rank=failure.rank, detail=f"rank {failure.rank}: {failure.detail}")
 
 
 def _unmatched(matching: Matching, events: list[Event], world_size: int, over: Collection[int]) -> Iterator[Finding]:

@@ -15,8 +15,11 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+import torch
+import torch.distributed as dist
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from siglip_verify.case import DTYPES
 from siglip_verify.check.conformance import compare
@@ -546,6 +549,19 @@ def test_what_both_ends_show_is_found_even_where_ranks_died(name: str) -> None:
     """The first log planted for each name; the others for collective-order are absences."""
     rank, log = next((rank, log) for planted, rank, log in PLANTED if planted == name)
     assert names(linted(log, failures=[died(0), died(1), died(2)])) == {(name, rank)}
+
+
+def test_a_self_send_that_torch_refused_is_found_by_its_exception() -> None:
+    """The exception is torch's own, so that another wording in another torch shows here."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        with pytest.raises(ValueError, match="rank") as raised:
+            dist.isend(torch.ones(1), 0)
+    finally:
+        dist.destroy_process_group()
+    failure = RankFailure(rank=1, kind="raised", blamed=True, detail=f"ValueError: {raised.value}")
+    assert names(linted([], failures=[failure])) == {("self-send", 1)}
+    assert linted([], failures=[msgspec.structs.replace(failure, detail="ValueError: another")]) == ()
 
 
 def test_a_collective_that_a_failed_rank_did_not_reach_is_no_finding() -> None:
