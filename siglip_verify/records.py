@@ -62,6 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         payload_bytes: numel x itemsize of what the operation hands over (for recv: of the buffer).
         posted_s: When it was posted, seconds of the monotonic clock (one clock for all ranks of a host).
         returned_s: When waiting for it returned; None if that was not seen.
+        group: Name of the process group in use, the same on all its ranks (src and dst are ranks of this group).
     """
 
     rank: int
@@ -78,6 +79,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes: int
     posted_s: float
     returned_s: float | None
+    group: str = ""
 
 
 class WireCount(msgspec.Struct, frozen=True, kw_only=True):
