@@ -51,7 +51,7 @@ _MANTISSA_BITS = {
 # Kinds in which every rank hands over as many bytes. A scatter's root hands over more than the others, and an
 # all-to-all may be uneven.
 _EVEN = frozenset({"all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather"})
-# What dist.send and dist.isend raise; other ways to send to oneself reach c10d.
+# What dist.send raises; isend and every receive from oneself reach c10d, and so the record.
 _TORCH_REFUSES = "rank should not be the same as the rank of the current process"
 
 

@@ -556,7 +556,7 @@ def test_a_self_send_that_torch_refused_is_found_by_its_exception() -> None:
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         with pytest.raises(ValueError, match="rank") as raised:
-            dist.isend(torch.ones(1), 0)
+            dist.send(torch.ones(1), 0)
     finally:
         dist.destroy_process_group()
     failure = RankFailure(rank=1, kind="raised", blamed=True, detail=f"ValueError: {raised.value}")
