@@ -6,6 +6,7 @@ drawn (`run.strategies`) and how a case becomes tensors (`features`).
 
 from __future__ import annotations
 
+import math
 import typing
 from typing import Annotated, Literal
 
@@ -65,6 +66,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     upstream: Upstream = "one"
     scalars: Scalars = "0-dim"
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("bias", self.bias)):
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite; got {name}={value}")
 
     def __str__(self) -> str:
         return format_case(self)

@@ -46,9 +46,9 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def name(self) -> str:
-        """What reports call it: the target, without folders."""
+        """What reports call it: the target, of a path no more than the last folder."""
         place, _, attribute = self.target.rpartition(":")
-        return f"{Path(place).name if is_file(place) else place}:{attribute}"
+        return f"{'/'.join(Path(place).parts[-2:]) if is_file(place) else place}:{attribute}"
 
     def normalizers(self, batches: tuple[int, ...]) -> tuple[float, ...]:
         """Return what each rank's sum is divided by, for these local batch sizes."""

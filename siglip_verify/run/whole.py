@@ -107,7 +107,7 @@ def environment() -> dict[str, str]:
     """Return versions and machine, in words."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "hypothesis": hypothesis.__version__,
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processors": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
