@@ -17,7 +17,7 @@ class WorldError(RuntimeError):
 
     Attributes:
         failures: The ranks that failed, in rank order; empty if no rank is involved (see `reason`).
-        world_size: Number of ranks, W.
+        world_size: Number of ranks, W; 0 where no world was asked for yet.
         elapsed_s: Seconds from the start of the run to the judgement.
         logs: A copy of each rank's log, in rank order, as it was when the run failed.
         reason: What failed where it was no rank.
@@ -40,7 +40,8 @@ class WorldError(RuntimeError):
 
     def __str__(self) -> str:
         if not self.failures:
-            return f"no world of world_size={self.world_size}: {self.reason}"
+            size = f" of world_size={self.world_size}" if self.world_size else ""
+            return f"no world{size}: {self.reason}"
         culprits = [failure for failure in self.failures if failure.blamed]
         victims = [failure for failure in self.failures if not failure.blamed]
         head = f"a world of {self.world_size} failed after {self.elapsed_s:.1f} s, {_blame(culprits)}"

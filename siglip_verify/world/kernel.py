@@ -50,14 +50,6 @@ def process_state(pid: int) -> str:
         return ""
 
 
-def num_threads() -> int:
-    """Count the threads of this process that the kernel knows; 0 where it does not say."""
-    try:
-        return len(list(Path("/proc/self/task").iterdir()))
-    except OSError:
-        return 0
-
-
 def shared_memory(num_bytes: int) -> int:
     """Open a descriptor of zeroed memory that forked processes can map; a nameless file outside Linux."""
     if IS_LINUX:

@@ -39,14 +39,15 @@ class TemplateError(RuntimeError):
 
 
 class TemplateProcess:
-    """A running template. It ends with `close`, with this object, with the interpreter, and with this process.
+    """A template, started and not waited for: its first request finds it ready.
+
+    It ends with `close`, with this object, with the interpreter, and with this process.
 
     Attributes:
         folder: The private folder, mode 0700.
-        num_threads: Threads that the template had when it was ready: more than 1 would make its forks unsafe.
 
     Raises:
-        TemplateError: No folder can be written, or the template does not start.
+        TemplateError: No folder can be written.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class TemplateProcess:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
         self._end = weakref.finalize(self, _end, self._owner_pid, self._process, self._socket, self.folder)
-        self.num_threads: int = self._exchange(None, (), _START_S)["threads"]
+        self._is_ready = False
 
     @property
     def pid(self) -> int:
@@ -83,7 +84,7 @@ class TemplateProcess:
     def fork(self, rank: int, world_size: int, folder: Path, descriptors: Sequence[int]) -> int:
         """Have a rank forked that takes over the descriptors (its channel, its log); return its pid."""
         request = {"op": "fork", "rank": rank, "world_size": world_size, "folder": str(folder)}
-        reply = self._exchange(request, descriptors, _ASK_S)
+        reply = self._exchange(request, descriptors)
         if "error" in reply:
             raise TemplateError(f"rank {rank} of {world_size} cannot be started: {reply['error']}")
         return reply["pid"]
@@ -91,7 +92,7 @@ class TemplateProcess:
     def reap(self, pid: int) -> int | None:
         """Take a dead or dying rank's exit status; None if it lives on or the template is gone."""
         try:
-            return self._exchange({"op": "reap", "pid": pid}, (), _ASK_S)["status"]
+            return self._exchange({"op": "reap", "pid": pid}, ())["status"]
         except TemplateError:
             return None
 
@@ -99,33 +100,38 @@ class TemplateProcess:
         """End the template, its ranks and the folder."""
         self._end()
 
-    def _exchange(self, request: dict[str, Any] | None, descriptors: Sequence[int], timeout_s: float) -> dict[str, Any]:
+    def _exchange(self, request: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
         """Send one request and read its reply; both are small and never overlap, so one read is one reply."""
         with self._lock:
             if not self.is_ours or not self._end.alive:
                 raise TemplateError("the template process was ended, or belongs to the process that forked this one")
             try:
-                self._socket.settimeout(timeout_s)
-                if request is not None:
-                    socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
-                reply = self._socket.recv(MAX_REQUEST_BYTES)
+                if not self._is_ready:
+                    self._read_reply(_START_S)
+                    self._is_ready = True
+                socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
+                return self._read_reply(_ASK_S)
             except OSError as error:
-                raise self._failed(f"gave no answer: {type(error).__name__}: {error}") from error
+                raise self._failed(f"{type(error).__name__}: {error}") from error
             except BaseException:
                 self.close()  # the answer that still comes would be taken for that of the next request
                 raise
-            if not reply:
-                raise self._failed("is gone")
-            return json.loads(reply)
 
-    def _failed(self, what: str) -> TemplateError:
+    def _read_reply(self, timeout_s: float) -> dict[str, Any]:
+        self._socket.settimeout(timeout_s)
+        reply = self._socket.recv(MAX_REQUEST_BYTES)
+        if not reply:
+            raise ConnectionResetError("its end of the socket is closed")
+        return json.loads(reply)
+
+    def _failed(self, why: str) -> TemplateError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         output = self._output.read_text(errors="replace").strip() if self._output.exists() else ""
         self.close()
         status = self._process.returncode
         return TemplateError(
-            f"the template process {what} (exit status {status}, python {sys.executable})"
+            f"the template process gave no answer: {why} (exit status {status}, python {sys.executable})"
             + (f"; its last output:\n{output[-2000:]}" if output else "")
         )
 

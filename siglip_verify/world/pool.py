@@ -69,6 +69,15 @@ class Worlds:
         """The private folder; None before the first world."""
         return self._template.folder if self._template is not None else None
 
+    def start(self) -> None:
+        """Start the template process in the background, so that it imports torch while the caller does other work.
+
+        Raises:
+            WorldError: There is no folder to write.
+        """
+        with self._lock:
+            self._live_template(world_size=0)
+
     def pids(self) -> tuple[int, ...]:
         """List the live processes: the template first, then the ranks of every world."""
         if self._template is None or not self._template.is_alive:
@@ -91,8 +100,9 @@ class Worlds:
             if world is not None and world.is_alive:
                 return world
             self.discard(world_size)
+            template = self._live_template(world_size)
             try:
-                world = World(self._live_template(), world_size, self.built)
+                world = World(template, world_size, self.built)
             except TemplateError as error:
                 raise WorldError((), world_size, reason=str(error)) from error
             self._built[world_size] += 1
@@ -139,10 +149,13 @@ class Worlds:
                 self._template.close()
                 self._template = None
 
-    def _live_template(self) -> TemplateProcess:
+    def _live_template(self, world_size: int) -> TemplateProcess:
         if self._template is None or not self._template.is_alive:
             self.close()
-            self._template = TemplateProcess()
+            try:
+                self._template = TemplateProcess()
+            except TemplateError as error:
+                raise WorldError((), world_size, reason=str(error)) from error
         return self._template
 
 

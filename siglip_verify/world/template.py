@@ -154,5 +154,5 @@ def main(control_descriptor: int, parent_pid: int, folder: str) -> None:
     gc.freeze()  # a collection in a rank leaves the pages shared with the template alone
     template = Template(control, parent_pid, Path(folder))
     if os.getppid() == parent_pid:
-        control.sendall(json.dumps({"threads": kernel.num_threads()}).encode())
+        control.sendall(json.dumps({"ready": True}).encode())
     template.serve()

@@ -28,10 +28,10 @@ PACKAGE_FOLDER = Path(siglip_verify.__file__).parent.parent
 # One rank holds the interpreter for ever, one is stopped, one waits; first the parent says who they are.
 BUSY = """
 import json, os, signal, sys, time
-import torch.distributed as dist
 from siglip_verify.world import Worlds
 
 def busy():
+    import torch.distributed as dist
     if dist.get_rank() == 0:
         while True:
             pass
@@ -208,6 +208,7 @@ def test_a_template_that_cannot_start_says_why(tmp_path: Path) -> None:
     script = "import sys, cloudpickle\nsys.path.insert(0, 'broken')\n" + PLAIN
     process = start(["-c", script], tmp_path)
     _, errors = process.communicate(timeout=30)
-    assert "no world of world_size=2: the template process is gone (exit status 1, python " in errors
+    assert "no world of world_size=2: the template process gave no answer: " in errors
+    assert "closed (exit status 1, python " in errors
     assert "ImportError: no cloudpickle here" in errors
     assert list((tmp_path / "tmp").iterdir()) == []

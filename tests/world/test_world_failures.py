@@ -205,6 +205,13 @@ def test_a_rank_that_dies_between_runs_is_replaced(worlds: Worlds) -> None:
     assert worlds.rebuilt == rebuilt + 1
 
 
+def test_a_rank_that_reads_nothing_does_not_hold_up_its_parent(worlds: Worlds) -> None:
+    world = worlds.world(3)
+    os.kill(world.pids[1], signal.SIGSTOP)
+    failures = fail(worlds, 3, len, bytes(30_000_000)).failures
+    assert [(failure.rank, failure.kind, failure.blamed) for failure in failures] == [(1, "stopped", True)]
+
+
 def test_twenty_rebuilds_leak_nothing(worlds: Worlds) -> None:
     def descriptors() -> tuple[int, int, int]:
         gc.collect()  # errors of earlier tests hold their worlds' logs

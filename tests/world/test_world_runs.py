@@ -231,7 +231,11 @@ def test_two_pools_have_nothing_in_common(
 
 def test_a_closed_pool_starts_anew() -> None:
     with Worlds(timeout_s=10) as pool:
+        pool.start()
+        template = pool.pids()
+        assert len(template) == 1
         first = pool.run(1, jobs.pid)
+        assert pool.pids() == (*template, *first)
         pool.close()
         assert pool.pids() == ()
         assert pool.folder is None
@@ -242,5 +246,8 @@ def test_a_closed_pool_starts_anew() -> None:
 
 def test_without_a_folder_to_write_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with Worlds() as pool, pytest.raises(WorldError, match=r"no world of world_size=2: .*private folder.*TMPDIR"):
-        pool.run(2, jobs.pid)
+    with Worlds() as pool:
+        with pytest.raises(WorldError, match=r"^no world of world_size=2: .*private folder.*TMPDIR"):
+            pool.run(2, jobs.pid)
+        with pytest.raises(WorldError, match=r"^no world: .*private folder.*TMPDIR"):
+            pool.start()
