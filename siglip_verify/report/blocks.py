@@ -1,0 +1,74 @@
+"""What a report is made of, whatever it is written as: tables, entries, verbatim text.
+
+Here: frozen records of text that is ready to be shown. Not here: where the text comes from (`sections`), what it looks
+like (`console`, `markdown`, `html`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from siglip_verify.result import Basis
+
+Tone = Literal["", "pass", "mismatch", "unknown", "muted"]
+
+
+class Value(NamedTuple):
+    """Text, and the verdict whose colour it wears; no meaning is carried by colour alone."""
+
+    text: str
+    tone: Tone = ""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column.
+
+    Attributes:
+        name: What it shows.
+        unit: Shown on a second header row.
+        basis: counted, measured or modelled; shown on a third header row.
+        is_number: Whether its values are aligned to the right.
+        is_extra: Whether it is left out where there is little room.
+    """
+
+    name: str
+    unit: str = ""
+    basis: Basis | None = None
+    is_number: bool = True
+    is_extra: bool = False
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table with its caption; every row has one value a column, and notes stand below."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+class Verbatim(msgspec.Struct, frozen=True):
+    """Text whose line breaks are kept."""
+
+    label: str
+    text: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that went wrong.
+
+    Attributes:
+        title: What and where.
+        tone: The verdict.
+        facts: Names and what is to be said of each.
+        verbatim: Tracebacks and the like.
+        replay: A shell line that a reader copies; shown whole, on a line of its own.
+    """
+
+    title: str
+    tone: Tone
+    facts: tuple[tuple[str, str], ...] = ()
+    verbatim: tuple[Verbatim, ...] = ()
+    replay: str = ""

@@ -1,0 +1,142 @@
+"""The finished result on a console: the verdict in words first, then each loss, then settings and environment.
+
+Here: the order of the parts and how a block looks in text. Not here: which figures are shown (`sections`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.style import Style
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from siglip_verify.records import CaseResult, Cell
+from siglip_verify.report import sections, words
+from siglip_verify.report.blocks import Entry, Table, Tone, Value
+from siglip_verify.result import LossResult, Report
+
+WIDE = 120
+STYLES: dict[Tone, str] = {"": "", "pass": "green", "mismatch": "bold red", "unknown": "bold yellow", "muted": "dim"}
+_INDENT = 2
+_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the finished result; its first line is the verdict in words."""
+    say(console, words.headline(report), style=STYLES[report.verdict], wrap=console.is_terminal)
+    for loss in report.losses:
+        _loss(loss, console)
+    _facts("Settings", sections.settings(report), console)
+    _facts("Environment", sections.environment(report), console)
+    say(console)
+    say(console, f"{report.verdict.upper()}: {sections.summary(report)}", style=STYLES[report.verdict])
+
+
+def _loss(loss: LossResult, console: Console) -> None:
+    say(console)
+    say(console, f"{words.one_line(loss.name)}: {loss.verdict}", style=f"bold {STYLES[loss.verdict]}")
+    _fact_lines(sections.about(loss), console)
+    if loss.cells:
+        table(sections.equivalence(loss.cells), console)
+        _fact_lines(sections.nearest(loss.cells), console)
+    for shown in sections.messages(loss.messages):
+        table(shown, console)
+    entries(sections.counterexamples(loss), console)
+    entries(sections.unjudged_cases(loss), console)
+    _facts("Left out", sections.left_out(loss), console)
+
+
+def found_so_far(
+    name: str,
+    cells: Sequence[Cell],
+    mismatches: Sequence[CaseResult],
+    unknowns: Sequence[CaseResult],
+    console: Console,
+) -> None:
+    """Print what is known of a loss whose run was broken off."""
+    say(console)
+    say(console, name, style="bold")
+    if cells:
+        table(sections.equivalence(cells), console)
+    entries([sections.failing(result) for result in mismatches], console)
+    entries([sections.unjudged(result) for result in unknowns], console)
+
+
+# ------------------------------------------------------------------ blocks
+def say(console: Console, text: str = "", *, style: str = "", indent: int = 0, wrap: bool = False) -> None:
+    """Print one line as it is: no markup, no highlighting, and no line breaks of ours in it unless it may wrap."""
+    console.print(Text(" " * indent + encodable(text, console), style=style), soft_wrap=not wrap)
+
+
+def encodable(text: str, console: Console) -> str:
+    """Escape what the console's encoding does not have."""
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
+def table(shown: Table, console: Console) -> None:
+    """Print a table under its caption, its notes below."""
+    kept = [index for index, column in enumerate(shown.columns) if console.width >= WIDE or not column.is_extra]
+    drawn = RichTable(box=_RULE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    header_rows = _header_rows(shown)
+    for index in kept:
+        column = shown.columns[index]
+        header = Text("\n").join(
+            Text(word, style="bold" if row == 0 else "dim not bold")
+            for row, word in enumerate((column.name, column.unit, column.basis or "")[:header_rows])
+        )
+        drawn.add_column(header, justify="right" if column.is_number else "left", overflow="fold")
+    for row in shown.rows:
+        drawn.add_row(*(_value(row[index], console) for index in kept))
+    say(console)
+    _indented(Text(encodable(shown.caption, console), style="dim"), console)
+    _indented(drawn, console)
+    for note in shown.notes:
+        _indented(Text(encodable(note, console)), console)
+
+
+def entries(shown: Sequence[Entry], console: Console) -> None:
+    """Print what went wrong, one entry after the other."""
+    for entry in shown:
+        say(console)
+        say(console, entry.title, style=STYLES[entry.tone], indent=_INDENT)
+        _fact_lines(list(entry.facts), console, indent=2 * _INDENT)
+        for verbatim in entry.verbatim:
+            say(console, verbatim.label, style="dim", indent=2 * _INDENT)
+            for line in verbatim.text.splitlines():
+                say(console, line, indent=3 * _INDENT)
+        if entry.replay:
+            say(console, "replay", style="dim", indent=2 * _INDENT)
+            say(console, entry.replay, indent=3 * _INDENT)
+
+
+def _facts(title: str, facts: Sequence[sections.Fact], console: Console) -> None:
+    if facts:
+        say(console)
+        say(console, title, style="bold")
+        _fact_lines(facts, console)
+
+
+def _fact_lines(facts: Sequence[sections.Fact], console: Console, *, indent: int = _INDENT) -> None:
+    grid = RichTable.grid(padding=(0, 2))
+    grid.add_column(style="dim", max_width=max(8, console.width // 3), overflow="fold")
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(Text(encodable(name, console)), Text(encodable(value, console)))
+    if facts:
+        console.print(Padding(grid, (0, 0, 0, indent), expand=False))
+
+
+def _header_rows(shown: Table) -> int:
+    return 1 + any(column.unit for column in shown.columns) + any(column.basis for column in shown.columns)
+
+
+def _value(value: Value, console: Console) -> Text:
+    return Text(encodable(value.text, console), style=Style.parse(STYLES[value.tone]))
+
+
+def _indented(renderable: RichTable | Text, console: Console) -> None:
+    console.print(Padding(renderable, (0, 0, 0, _INDENT), expand=False))

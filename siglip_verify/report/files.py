@@ -1,0 +1,76 @@
+"""Reports as files in one folder: each is written whole or not at all.
+
+Here: names of formats and files, and safe writing. Not here: what stands in a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from siglip_verify.report import json
+from siglip_verify.result import Report
+
+
+class Format(NamedTuple):
+    """The file that a format is written to, and what makes its bytes."""
+
+    file_name: str
+    render: Callable[[Report], bytes]
+
+
+FORMATS: Mapping[str, Format] = {
+    "json": Format("report.json", json.dump),
+}
+
+
+class ReportFolderError(OSError):
+    """A report cannot be written where it was asked for; the message names the place, the reason and the mend."""
+
+
+def write(report: Report, formats: Iterable[str], folder: Path | str) -> list[Path]:
+    """Write a result in some formats into a folder, which is made if it is not there.
+
+    A file appears under its name only when it is complete; an earlier one of that name is replaced then. Nothing
+    outside the folder is touched: where a name is a link, the link is replaced and not what it points to.
+
+    Args:
+        report: The finished result.
+        formats: Names from `FORMATS`.
+        folder: Where to.
+
+    Returns:
+        The files written, in the order of the formats.
+
+    Raises:
+        ValueError: A format is not known.
+        ReportFolderError: The folder cannot be made or written to.
+    """
+    names = list(dict.fromkeys(formats))
+    for name in names:
+        if name not in FORMATS:
+            raise ValueError(f"a report is written as one of {', '.join(FORMATS)}; got {name!r}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [_replace(folder / FORMATS[name].file_name, FORMATS[name].render(report)) for name in names]
+    except OSError as error:
+        reason = error.strerror or error
+        raise ReportFolderError(
+            f"reports need a folder that can be written; got {str(folder)!r}: {reason}; name another with --report-dir"
+        ) from error
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    """Write a file beside its final name and move it there in one step."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with unfinished.open("xb") as file:  # x: never through a link
+            file.write(content)
+        return unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

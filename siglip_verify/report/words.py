@@ -1,0 +1,183 @@
+"""The words that every report uses: the verdict as a sentence, and numbers, lists and foreign text as people read them.
+
+Here: text from records, the same for the console and every file. Not here: layout of any kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from siglip_verify.records import Cell, Quantity, Share
+from siglip_verify.result import LossResult, Report
+
+QUANTITIES: Mapping[Quantity, str] = {
+    "loss": "loss",
+    "local_loss": "local loss",
+    "image_grad": "image gradient",
+    "text_grad": "text gradient",
+    "scale_grad": "scale gradient",
+    "bias_grad": "bias gradient",
+    "local_scale_grad": "local scale gradient",
+    "local_bias_grad": "local bias gradient",
+}
+NOTHING = "-"
+_NAMED_AT_MOST = 3
+_CHARS_A_VALUE = 2_000
+_CHARS_A_LINE = 400
+
+
+# ------------------------------------------------------------------ the verdict
+def headline(report: Report) -> str:
+    """Say the verdict, what was checked and on how many cases, in one sentence."""
+    places = [(loss, exchange) for loss in report.losses for exchange in exchanges_of(loss)]
+    failing = [place for place in places if world_sizes_of(*place, "mismatch")]
+    unjudged = [place for place in places if place not in failing and world_sizes_of(*place, "unknown")]
+    cases = plural(report.cases, "case")
+    exchanges = plural(len(places), "exchange")
+    match report.verdict:
+        case "pass":
+            sizes = {cell.world_size for loss in report.losses for cell in loss.cells if cell.cases}
+            equal = "equals" if len(places) == 1 else "equal"
+            return f"PASS: {_checked(report)} {equal} the single-device oracle on {cases}, W = {ranges(sizes)}"
+        case "mismatch":
+            fail = "fails" if len(failing) == 1 else "fail"
+            more = [f"{len(unjudged)} more came to no judgement"] if unjudged else []
+            said = [f"{len(failing)} of {exchanges} {fail}{_named(failing, 'mismatch')}", *more]
+            return f"MISMATCH: {'; '.join(said)}; {cases} judged"
+        case "unknown":
+            said = f"{len(unjudged)} of {exchanges} came to no judgement{_named(unjudged, 'unknown')}"
+            return f"UNKNOWN: {said if places else 'nothing was checked'}; {cases} judged"
+
+
+def exchanges_of(loss: LossResult) -> list[str]:
+    """List the exchanges of a loss's cells, each once, in order."""
+    return list(dict.fromkeys(cell.exchange for cell in loss.cells))
+
+
+def world_sizes_of(loss: LossResult, exchange: str, verdict: str) -> list[int]:
+    """List the world sizes at which one exchange of a loss has this verdict."""
+    return [cell.world_size for cell in loss.cells if cell.exchange == exchange and cell.verdict == verdict]
+
+
+def _checked(report: Report) -> str:
+    """Say `4 exchanges of 2 losses`, or each loss by name where they differ in exchanges."""
+    each = [(loss.name, exchanges_of(loss)) for loss in report.losses]
+    if all(names == each[0][1] for _, names in each):
+        return f"{plural(len(each[0][1]), 'exchange')} of {plural(len(each), 'loss')}" if each else "nothing"
+    return " and ".join(f"{plural(len(names), 'exchange')} of {one_line(name)}" for name, names in each)
+
+
+def _named(places: Sequence[tuple[LossResult, str]], verdict: str) -> str:
+    """Name the first few places and the world sizes at which they have the verdict."""
+    named = [
+        f"{exchange} of {one_line(loss.name)} at W = {ranges(world_sizes_of(loss, exchange, verdict))}"
+        for loss, exchange in places[:_NAMED_AT_MOST]
+    ]
+    if len(places) > _NAMED_AT_MOST:
+        named.append(f"{len(places) - _NAMED_AT_MOST} more")
+    return f": {'; '.join(named)}" if named else ""
+
+
+# ------------------------------------------------------------------ numbers and lists
+def plural(number: int, noun: str) -> str:
+    """Say `1 case`, `1,204 cases`, `2 losses`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Say 1, 2, 3, 5 as `1..3, 5`."""
+    runs = groupby(enumerate(sorted(set(numbers))), key=lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    said = (f"{run[0]}..{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in ends)
+    return ", ".join(said) or "none"
+
+
+def share(value: float) -> str:
+    """Say a share of a bound in few characters: `0.412`, `12.500`, `4.1e14`."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if abs(value) >= 1000:
+        return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    if 0 < value < 0.0005:
+        return "<0.001"
+    said = f"{value:.3f}"
+    return said if said != "1.000" or value == 1 else "<1.000" if value < 1 else ">1.000"
+
+
+def exact(value: float | None) -> str:
+    """Say a number with every digit that it has."""
+    return "nothing" if value is None else repr(value)
+
+
+def count(value: int | None) -> str:
+    """Say a whole number with its thousands apart; a dash where there is none."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+def seconds(value: float) -> str:
+    """Say a duration."""
+    return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+
+
+def rate(cases: int, elapsed_s: float) -> str:
+    """Say how many cases were judged a second."""
+    return f"{cases / elapsed_s:.1f} cases a second" if elapsed_s > 0 else "no time taken"
+
+
+class Nearest(NamedTuple):
+    """The share that came nearest to its bound, or went farthest beyond it, and where."""
+
+    share: float
+    quantity: Quantity
+    case: str
+
+
+def nearest(cells: Iterable[Cell]) -> Nearest | None:
+    """Pick the worst share of all quantities in some cells."""
+    found = [Nearest(worst.share, quantity, worst.case) for cell in cells for quantity, worst in cell.worst.items()]
+    return max(found, key=lambda each: severity(each.share), default=None)
+
+
+def nearest_in_words(found: Nearest) -> str:
+    """Say which quantity took what share of its bound."""
+    return f"{QUANTITIES[found.quantity]}, {share(found.share)} of its bound"
+
+
+def worst_share(shares: Collection[Share]) -> Share | None:
+    """Pick the share to show first: one that is not a number, else the largest."""
+    return max(shares, key=lambda found: severity(found.share), default=None)
+
+
+def severity(value: float) -> float:
+    """Rank shares: one that is not a number is as bad as can be."""
+    return math.inf if math.isnan(value) else value
+
+
+# ------------------------------------------------------------------ text from outside
+def printable(text: str) -> str:
+    """Make control characters visible, so that no text can steer a terminal or break an XML file."""
+    return "".join(char if char in "\n\t" or char.isprintable() else _escaped(char) for char in text)
+
+
+def one_line(text: str) -> str:
+    """Make text printable on one line; what is very long is cut, and the cut is said."""
+    return _cut(printable(" ".join(text.split())), _CHARS_A_VALUE)
+
+
+def last_lines(text: str, limit: int) -> str:
+    """Keep the last lines of a text, printable, and say how many were left out."""
+    lines = text.rstrip().splitlines()
+    left_out = [f"... {plural(len(lines) - limit, 'line')} left out"] if len(lines) > limit else []
+    return "\n".join([*left_out, *(_cut(printable(line), _CHARS_A_LINE) for line in lines[-limit:])])
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} ... {len(text) - limit:,} characters left out"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -1,0 +1,288 @@
+"""Finished results made by hand, one for each thing that can come out, and a strategy for all others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from siglip_verify.case import EXCHANGES, Case, Exchange
+from siglip_verify.records import (
+    CaseResult,
+    Cell,
+    Counterexample,
+    Finding,
+    Quantity,
+    RankFailure,
+    Share,
+    Verdict,
+    Worst,
+)
+from siglip_verify.result import LeftOut, LossResult, MessageRow, Report, worst
+
+HOSTILE = "<script>alert(1)</script>"
+QUANTITIES: tuple[Quantity, ...] = (
+    "loss",
+    "local_loss",
+    "image_grad",
+    "text_grad",
+    "scale_grad",
+    "bias_grad",
+    "local_scale_grad",
+    "local_bias_grad",
+)
+NASTY = f"{HOSTILE} [bold red]x[/] [/nope] \x1b[31mred\x1b[0m \x00 \u202e ]]> | ` * _ & \" ' \ufffe é 数 🧪"
+
+
+# ------------------------------------------------------------------ by hand
+def cell(exchange: Exchange, world_size: int, verdict: Verdict = "pass", **changes: Any) -> Cell:
+    at = EXCHANGES.index(exchange) + 1
+    cells: dict[str, Any] = {
+        "cases": 20,
+        "unknown_cases": 0,
+        "worst": {
+            quantity: Worst(
+                share=(at * 7 + world_size * 3 + index * 5) % 40 / 97 * (1 if verdict == "pass" else 1e14),
+                case=str(Case(exchange=exchange, world_size=world_size, batch=3, dim=5, seed=index)),
+            )
+            for index, quantity in enumerate(QUANTITIES)
+        },
+        "elapsed_s": 0.5 + world_size / 10,
+    }
+    return Cell(exchange=exchange, world_size=world_size, verdict=verdict, **cells | changes)
+
+
+def message_row(exchange: Exchange, world_size: int, **changes: Any) -> MessageRow:
+    others, block = world_size - 1, 8 * 64 * 4
+    ring = exchange in ("bidir", "shift")
+    sends = 2 * others if ring else 0
+    collectives = 0 if ring else min(others, 1) * 2 * (world_size if exchange == "reduce" else 1)
+    payload = sends * block + (0 if ring else min(others, 1) * 2 * world_size * block)
+    row: dict[str, Any] = {
+        "batch": 8,
+        "dim": 64,
+        "dtype": "float32",
+        "planned_messages": sends,
+        "planned_collectives": collectives,
+        "planned_payload_bytes": payload,
+        "counted_messages": sends,
+        "counted_collectives": collectives,
+        "counted_payload_bytes": payload,
+        "counted_hops": (world_size // 2 if exchange == "bidir" else others) if ring else collectives // 2,
+        "wire_bytes": payload + 144 * (sends + collectives),
+        "lower_bound_bytes": 2 * others * block,
+        "operations": f"{sends} send" if sends else f"{collectives} all_reduce" if collectives else "",
+    }
+    return MessageRow(exchange=exchange, world_size=world_size, **row | changes)
+
+
+def loss(name: str = "siglip_verify.loss:SigLipLoss", **changes: Any) -> LossResult:
+    fields: dict[str, Any] = {
+        "target": name,
+        "declared": "mean over ranks of sums divided by b",
+        "cells": tuple(cell(exchange, size) for exchange in EXCHANGES for size in range(1, 5)),
+        "messages": tuple(message_row(exchange, size) for exchange in EXCHANGES for size in range(1, 5)),
+    } | changes
+    fields.setdefault("verdict", worst([each.verdict for each in fields["cells"]]))
+    return LossResult(name=name, **fields)
+
+
+def report(*losses: LossResult, **changes: Any) -> Report:
+    fields: dict[str, Any] = {
+        "verdict": worst([each.verdict for each in losses]),
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "elapsed_s": 81.25,
+        "cases": sum(each.cases for one in losses for each in one.cells),
+        "environment": {"python": "3.11.9", "torch": "2.13.0+cpu", "back end": "gloo, one process a rank, on loopback"},
+        "settings": {"exchanges": "bidir, shift, reduce, gather", "world sizes": "1-4", "seed": "0"},
+    } | changes
+    return Report(losses=losses, **fields)
+
+
+def passing() -> Report:
+    comparison = loss(
+        "open_clip:SigLipLoss",
+        left_out=(LeftOut(what="chunk_size", why="the loss takes none"),),
+        messages=tuple(
+            message_row(
+                exchange,
+                size,
+                planned_messages=None,
+                planned_collectives=None,
+                planned_payload_bytes=None,
+                note="the wheel's gather goes back by W rooted scatters" if exchange == "gather" else "",
+            )
+            for exchange in EXCHANGES
+            for size in range(1, 5)
+        ),
+    )
+    return report(loss(), comparison)
+
+
+def text_share(share: float = 4.1e14, **changes: Any) -> Share:
+    fields: dict[str, Any] = {
+        "quantity": "text_grad",
+        "rank": 1,
+        "index": (0, 0),
+        "expected": 0.12345678901234566,
+        "observed": 0.0,
+        "error": 0.12345678901234566,
+        "bound": 3.0111e-16,
+    } | changes
+    return Share(share=share, **fields)
+
+
+def counterexample(**changes: Any) -> Counterexample:
+    case = Case(exchange="bidir", world_size=2)
+    result = CaseResult(
+        case=case,
+        verdict="mismatch",
+        shares=(
+            text_share(),
+            text_share(0.25, quantity="image_grad", rank=0, index=(0, 3)),
+            text_share(1.2e13, quantity="loss", rank=None, index=()),
+        ),
+        findings=(Finding(name="unmatched-send", detail="rank 0, hop 0: send to 1, which never receives it", rank=0),),
+        elapsed_s=0.031,
+    )
+    fields: dict[str, Any] = {
+        "result": result,
+        "replay": f"siglip-verify replay '{case}' --loss my_loss.py:Loss",
+        "calls": 213,
+    } | changes
+    return Counterexample(**fields)
+
+
+def mismatching() -> Report:
+    cells = tuple(
+        cell(exchange, size, "mismatch" if exchange == "bidir" and size % 2 == 0 else "pass")
+        for exchange in EXCHANGES
+        for size in range(1, 5)
+    )
+    return report(loss("my_loss.py:Loss", cells=cells, counterexamples=(counterexample(),)))
+
+
+def failures() -> tuple[RankFailure, ...]:
+    return (
+        RankFailure(rank=0, kind="raised", blamed=False, detail="RuntimeError: Connection closed by peer"),
+        RankFailure(
+            rank=1,
+            kind="raised",
+            blamed=True,
+            detail="ZeroDivisionError: division by zero",
+            traceback="Traceback (most recent call last):\n"
+            + "".join(f'  File "my_loss.py", line {line}, in forward\n' for line in range(40))
+            + "ZeroDivisionError: division by zero\n",
+            stderr_tail="warning: about to divide\n",
+        ),
+        RankFailure(rank=2, kind="died", blamed=False, detail="ended by SIGKILL"),
+    )
+
+
+def unknown_result() -> CaseResult:
+    return CaseResult(
+        case=Case(exchange="shift", world_size=3, batch=2),
+        verdict="unknown",
+        failures=failures(),
+        elapsed_s=5.02,
+    )
+
+
+def unjudged() -> Report:
+    cells = tuple(
+        cell(exchange, size)
+        if exchange != "shift" or size < 3
+        else cell(
+            exchange,
+            size,
+            "unknown",
+            cases=0,
+            unknown_cases=1 if size == 3 else 0,
+            worst={},
+            note="" if size == 3 else "ended: 2 cases of shift came to no judgement",
+        )
+        for exchange in EXCHANGES
+        for size in range(1, 5)
+    )
+    return report(loss("my_loss.py:Loss", cells=cells, unknowns=(unknown_result(),)))
+
+
+def hostile() -> Report:
+    """Every text that can come from outside is nasty."""
+    found = counterexample(replay=NASTY)
+    found = msgspec.structs.replace(
+        found,
+        result=msgspec.structs.replace(
+            found.result,
+            findings=(Finding(name=NASTY, detail=NASTY),),
+            shares=(text_share(float("nan"), observed=None, expected=float("-inf"), error=float("inf"), note=NASTY),),
+            failures=(RankFailure(rank=0, kind="died", blamed=True, detail=NASTY, traceback=NASTY, stderr_tail=NASTY),),
+        ),
+    )
+    cells = (cell("bidir", 1), cell("bidir", 2, "mismatch", note=NASTY), cell("gather", 2, "unknown", note=NASTY))
+    nasty = loss(
+        HOSTILE,
+        target=NASTY,
+        declared=NASTY,
+        cells=cells,
+        counterexamples=(found,),
+        unknowns=(msgspec.structs.replace(unknown_result(), failures=found.result.failures),),
+        left_out=(LeftOut(what=NASTY, why=NASTY),),
+        messages=(message_row("bidir", 2, operations=NASTY, note=NASTY, dtype=NASTY),),
+    )
+    return report(nasty, environment={NASTY: NASTY}, settings={NASTY: NASTY}, started_at=NASTY)
+
+
+def large() -> Report:
+    """Ten thousand cases without judgement, a thousand counterexamples, sixteen world sizes, one very long text."""
+    long = unknown_result()
+    told = msgspec.structs.replace(long.failures[1], traceback="x" * 1_000_000)
+    many = loss(
+        cells=tuple(cell(exchange, size, "mismatch") for exchange in EXCHANGES for size in range(1, 17)),
+        counterexamples=(counterexample(),) * 1_000,
+        unknowns=(msgspec.structs.replace(long, failures=(told,)), *(long,) * 9_999),
+        messages=tuple(message_row(exchange, size) for exchange in EXCHANGES for size in range(1, 17)),
+    )
+    return report(many)
+
+
+# ------------------------------------------------------------------ all others
+def reports() -> st.SearchStrategy[Report]:
+    """Draw any result whose fields have the right types, plausible or not."""
+    return _drawn(inspect.type_info(Report))
+
+
+_TEXT = st.sampled_from([NASTY, HOSTILE, "", "nan", "inf", "two\nlines\r\n"]) | st.text(max_size=12)
+_CASES = st.builds(Case, exchange=st.sampled_from(EXCHANGES), world_size=st.integers(1, 64), scale=st.floats(-1e9, 1e9))
+
+
+def _drawn(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    match kind:
+        case inspect.StructType() if kind.cls is Case:
+            return _CASES
+        case inspect.StructType():
+            drawn = {field.name: _drawn(field.type) for field in kind.fields if field.name != "schema_version"}
+            return st.builds(kind.cls, **drawn)
+        case inspect.VarTupleType():
+            return st.lists(_drawn(kind.item_type), max_size=2).map(tuple)
+        case inspect.DictType():
+            return st.dictionaries(_drawn(kind.key_type), _drawn(kind.value_type), max_size=2)
+        case inspect.UnionType():
+            return st.one_of(*map(_drawn, kind.types))
+        case inspect.LiteralType():
+            return st.sampled_from(kind.values)
+        case inspect.IntType():
+            least, most = kind.ge or 0, kind.le if kind.le is not None else (kind.lt or 1 << 40) - 1
+            return st.one_of(st.integers(least, min(most, least + 9)), st.integers(least, most))
+        case inspect.FloatType():
+            return st.floats()
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.NoneType():
+            return st.none()
+        case inspect.StrType():
+            return _TEXT
+        case _:
+            raise NotImplementedError(f"draw {kind}")
