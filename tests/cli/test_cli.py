@@ -1,0 +1,145 @@
+"""The command line: arguments in, exit code out.
+
+Oracle: the table of exit codes. Sees: a traceback where a sentence belongs, a code that does not fit the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siglip_verify import cli
+
+pytestmark = pytest.mark.xdist_group("cli")
+OURS = "siglip_verify.loss:SigLipLoss"
+BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "siglip_verify", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **options)
+
+
+def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.exit_code(["--help"]) == 0
+    assert "Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown" in " ".join(capsys.readouterr().out.split())
+    for command in ("check", "replay"):
+        assert cli.exit_code([command, "--help"]) == 0
+        assert f"siglip-verify {command}" in capsys.readouterr().out
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.exit_code(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path) -> None:
+    done = run("check", "--loss", OURS, "--exchanges", "bidir,gather", "--world-sizes", "1-2",
+               "--examples", "6", "--report-dir", str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["verdict"], report["settings"]["world sizes"]) == ("pass", "1-2")
+    assert "\x1b" not in done.stdout, "plain text where there is no terminal"
+
+
+def test_a_mismatch_exits_1_and_its_replay_line_exits_1_again() -> None:
+    done = run("check", "--loss", f"{BROKEN}:WithoutLastHop", "--exchanges", "bidir", "--world-sizes", "2",
+               "--examples", "3", "--seed", "1")  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "MISMATCH" in done.stdout
+    replayed = run("replay", "bidir W=2 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop")
+    assert replayed.returncode == 1, replayed.stderr
+    assert run("replay", "bidir W=3 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop").returncode == 0
+
+
+def test_a_rank_that_raises_exits_3() -> None:
+    done = run("check", "--loss", f"{BROKEN}:Raising", "--exchanges", "shift", "--world-sizes", "2", "--examples", "3")
+    assert done.returncode == 3, done.stderr
+    assert "the deliberate error" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "--loss", "nowhere.py:Loss"], "no such file"),
+        (["check", "--world-sizes", "0"], "world sizes must be in 1..64"),
+        (["check", "--exchanges", "ring"], "exchanges must be among"),
+        (["check", "--examples", "none"], "--examples"),
+        (["check", "--arg", "colour"], "--arg takes KEY=VALUE; got 'colour'"),
+        (["check", "--timeout", "-1"], "timeout must be more than 0"),
+        (["replay", "ring W=2"], "Invalid enum value 'ring'"),
+        (["replay"], "CASE"),
+        (["chekc"], "chekc"),
+        (["check", "--log-scale"], "--scale-parameter"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_clear_sentence(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.exit_code(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in " ".join(error.split())
+    assert "Traceback" not in error
+
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+OPTIONS = st.sampled_from(
+    ["--exchanges", "--world-sizes", "--examples", "--seed", "--timeout", "--loss", "--arg", "-x"]
+)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(["check", "replay", "", "report"]), st.lists(st.tuples(OPTIONS, WORDS), max_size=3))
+def test_no_arguments_give_a_traceback(command: str, options: list[tuple[str, str]]) -> None:
+    # A word that cannot be a setting is always among them, so no run is started.
+    arguments = [command, *(word for option in options for word in option), "--profile", "none"]
+    assert cli.exit_code(arguments) == 2
+
+
+def test_settings_come_from_flags_then_environment_then_pyproject(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.siglip_verify]\nworld_sizes = "1"\nexchanges = "shift"\nexamples = 3\nseed = 7\n'
+    )
+    environment = os.environ | {"SIGLIP_VERIFY_EXAMPLES": "2", "SIGLIP_VERIFY_EXCHANGES": "gather"}
+    done = run("check", "--loss", OURS, "--exchanges", "bidir", "--report-dir", "out",
+               cwd=tmp_path, env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["exchanges"] == "bidir"
+    assert report["settings"]["world sizes"] == "1"
+    assert report["settings"]["seed"] == "7"
+    assert report["cases"] == 2
+
+
+def test_an_unknown_key_in_pyproject_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.siglip_verify]\nexmaples = 3\n")
+    done = run("check", "--world-sizes", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "exmaples" in done.stderr
+
+
+def test_ctrl_c_exits_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "siglip_verify", "check", "--loss", f"{BROKEN}:Sleeping", "--timeout", "60"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("siglip-verify-*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
