@@ -84,7 +84,7 @@ def _redirect_output(folder: Path, rank: int) -> None:
 
 
 def _join_group(rank: int, world_size: int, folder: Path) -> None:
-    """Join the gloo group, and wait there for the others: a rank that fails early would break their rendezvous."""
+    """Join the gloo group and talk once: the hello that follows then means that the group works."""
     import torch  # the template has it; the parent, which imports this module too, has no need of it
     import torch.distributed as dist
 
