@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed._functional_collectives as functional
 
 from siglip_verify.observe import Recorder, dispatcher, log_bytes, read_log
 from siglip_verify.observe.operations import KINDS
@@ -229,6 +230,24 @@ def communicate_within_a_custom_operation() -> list[Event]:
 def test_operations_within_a_custom_operation_are_recorded(worlds: Worlds) -> None:
     for events in worlds.run(2, communicate_within_a_custom_operation):
         assert [event.op for event in events] == ["c10d::allreduce_"]
+
+
+def compile_and_call() -> tuple[float, list[Event]]:
+    """Tracing calls every operation once on tensors without data, the compiled code once more on real ones."""
+
+    @torch.compile(backend="aot_eager")
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return functional.wait_tensor(functional.all_reduce(x * 2, "sum", dist.group.WORLD)).sum()
+
+    values: list[float] = []
+    events = _recording(lambda: values.append(loss(torch.ones(3)).item()))
+    return values[0], events
+
+
+def test_a_compiled_function_is_recorded_when_it_runs_and_not_when_it_is_traced(worlds: Worlds) -> None:
+    for value, events in worlds.run(2, compile_and_call):
+        assert value == 12
+        assert [(event.kind, event.returned_s is None) for event in events] == [("all_reduce", False)]
 
 
 def reduce_within_a_graph() -> tuple[list[str], list[str]]:
