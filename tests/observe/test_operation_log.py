@@ -8,6 +8,7 @@ that is passed over. Cannot see: what the recorder puts into the log.
 from __future__ import annotations
 
 import mmap
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -87,6 +88,16 @@ def test_a_half_written_slot_is_not_read() -> None:
         torn[start + 8 : start + written] = whole[start + 8 : start + written]
         assert [event.dst for event in read_log(torn, 0)] == [1]
     assert [event.dst for event in read_log(whole, 0)] == [1, 2]
+
+
+def test_a_slot_whose_writing_breaks_off_is_not_read() -> None:
+    buffer = bytearray(log_bytes(2))
+    writer = LogWriter(buffer)
+    writer.append(SEND, "forward", 0, 1.0)
+    with pytest.raises(struct.error):
+        writer.append(SEND._replace(shape=(2**63,)), "forward", 0, 1.0)  # fits no field, found after all the others
+    assert bytes(buffer).count(b"c10d::send") == 2
+    assert len(read_log(buffer, 0)) == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, 0), (5, 2), (8, 7), (3, 3)])

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglip_verify.observe import SocketCount, WireMeter, WireReading, attribute, store_gate
+from siglip_verify.observe import SocketCount, WireMeter, WireReading, attribute, store_gate, wire
 from siglip_verify.records import Phase, WireCount
 from siglip_verify.world import Worlds, context
 
@@ -204,6 +204,15 @@ def test_where_one_rank_cannot_read_its_sockets_nothing_is_told() -> None:
 
 
 # ------------------------------------------------------------------ gates
+def test_sockets_are_read_only_after_a_gate_before_and_after_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(wire, "read_sockets", lambda: steps.append("read"))
+    meter = WireMeter(lambda: steps.append("gate"))
+    with meter.phase("forward"):
+        steps.append("phase")
+    assert steps == ["gate", "read", "phase", "gate", "read"]
+
+
 def test_a_gate_opens_when_every_rank_has_come_as_often_as_it_is_used() -> None:
     store = dist.HashStore()
     alone = store_gate(store, world_size=2, timeout_s=0.05)
