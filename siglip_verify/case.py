@@ -14,7 +14,7 @@ import msgspec
 
 Exchange = Literal["bidir", "shift", "reduce", "gather"]
 DType = Literal["float64", "float32", "bfloat16", "float16"]
-Features = Literal["random", "identical", "orthogonal", "antipodal", "unnormalized"]
+Features = Literal["random", "identical", "orthogonal", "antipodal", "unnormalized", "one-hot-by-rank"]
 Layout = Literal["contiguous", "transposed", "strided"]
 Frozen = Literal["none", "image", "text"]
 Upstream = Literal["one", "scaled", "by-rank"]
@@ -71,6 +71,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for name, value in (("scale", self.scale), ("bias", self.bias)):
             if not math.isfinite(value):
                 raise ValueError(f"{name} must be finite; got {name}={value}")
+        if self.features == "one-hot-by-rank" and self.dim < self.world_size:
+            raise ValueError(f"one-hot-by-rank features need d >= W; got W={self.world_size}, d={self.dim}")
 
     def __str__(self) -> str:
         return format_case(self)

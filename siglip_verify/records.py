@@ -189,6 +189,54 @@ class Worst(msgspec.Struct, frozen=True, kw_only=True):
     case: str
 
 
+class Matrix(msgspec.Struct, frozen=True, kw_only=True):
+    """One number for each pair of ranks, and what it should be.
+
+    Attributes:
+        title: What is counted.
+        rows, columns: What rank i of a row and rank j of a column stand for.
+        values: W rows of W numbers; nan where nothing can be said.
+        expected: The same for a right loss.
+    """
+
+    title: str
+    rows: str
+    columns: str
+    values: tuple[tuple[float, ...], ...]
+    expected: tuple[tuple[float, ...], ...]
+
+
+class Clue(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence: what it is about, and what it says."""
+
+    title: str
+    text: str
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a loss, in words that name ranks and cause, and what that rests on.
+
+    Attributes:
+        sentence: What is wrong. It was held against the numbers before it was said; where nothing known fits, it says
+            so.
+        cause: The name of the hypothesis, such as `blocks-unseen`; `unknown` where none fits.
+        evidence: What the sentence rests on, plainest first.
+        matrices: Which rank counts, hears and labels whose texts; empty where that could not be seen.
+        fails_at: World sizes at which the same case fails.
+        passes_at: World sizes at which it passes.
+        smallest_world_size, smallest_batch: W and b of the shrunk case.
+    """
+
+    sentence: str
+    cause: str
+    evidence: tuple[Clue, ...] = ()
+    matrices: tuple[Matrix, ...] = ()
+    fails_at: tuple[int, ...] = ()
+    passes_at: tuple[int, ...] = ()
+    smallest_world_size: int
+    smallest_batch: int
+
+
 class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
     """A case that fails, shrunk, with the line that replays it.
 
@@ -197,9 +245,11 @@ class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
         replay: A shell line that runs this case again.
         calls: How many cases Hypothesis tried from the first failure to the shrunk one.
         reproducible: False where a second run of the same case did not fail (a race).
+        diagnosis: What is wrong, in words; None where no diagnosis was made.
     """
 
     result: CaseResult
     replay: str
     calls: int
     reproducible: bool = True
+    diagnosis: Diagnosis | None = None
