@@ -2,6 +2,7 @@
 
     SigLipLoss   the reference implementation, a drop-in for open_clip's
     check        hold a distributed loss against the oracle, on real gloo processes
+    assert_equivalent   the same, as one line of a test
     LossSpec     what is declared of a loss that is not shaped like open_clip's
     Case         one input of the property
     Report       the finished result
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from siglip_verify.adapt import LossSpec
     from siglip_verify.case import Case
     from siglip_verify.loss import SigLipLoss
+    from siglip_verify.pytest_plugin import assert_equivalent
     from siglip_verify.result import Report
     from siglip_verify.run import check
 
@@ -26,10 +28,11 @@ _HOME = {
     "LossSpec": "siglip_verify.adapt",
     "Report": "siglip_verify.result",
     "SigLipLoss": "siglip_verify.loss",
+    "assert_equivalent": "siglip_verify.pytest_plugin",
     "check": "siglip_verify.run",
 }
 
-__all__ = ["Case", "LossSpec", "Report", "SigLipLoss", "check"]
+__all__ = ["Case", "LossSpec", "Report", "SigLipLoss", "assert_equivalent", "check"]
 
 
 def __getattr__(name: str) -> Any:

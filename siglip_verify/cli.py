@@ -25,6 +25,7 @@ from siglip_verify.report import ConsoleListener, render, write
 from siglip_verify.result import Report
 from siglip_verify.run import run, run_case, settings
 from siglip_verify.run.events import Listener
+from siglip_verify.world import WorldError
 
 EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
 USAGE, INTERRUPTED = 2, 130
@@ -192,6 +193,9 @@ def exit_code(arguments: list[str] | None = None) -> int:
     except ValueError as error:  # SettingsError, LossSpecError, a case that cannot be read
         errors.print(f"siglip-verify: {error}", style="red", markup=False)
         return USAGE
+    except WorldError as error:  # no rank gave a record, so there is no result to show
+        errors.print(f"siglip-verify: {error}", style="red", markup=False)
+        return EXIT_CODES["unknown"]
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED

@@ -5,11 +5,12 @@ Here: the order of things, the worlds' life, time and environment. Not here: wha
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import hypothesis
 import torch
@@ -34,6 +35,7 @@ def check(
     seed: int | None = None,
     timeout_s: float = 20.0,
     listener: Listener | None = None,
+    worlds: Worlds | None = None,
 ) -> Report:
     """Check that distributed losses give the loss and the gradients of one device, on real processes.
 
@@ -47,6 +49,7 @@ def check(
         seed: Where the draws start; None takes the profile's (dev: a new one each time, shown in the report).
         timeout_s: Seconds that a rank may take for one case.
         listener: Called with each event of the run.
+        worlds: Warm worlds to run on, which stay as they are; None makes new ones and ends them.
 
     Returns:
         The finished result: `.verdict` is pass, mismatch or unknown; `.counterexamples` and `.unknowns` say why.
@@ -66,29 +69,33 @@ def check(
         seed=seed,
         timeout_s=timeout_s,
     )
-    return run(chosen, listener)
+    return run(chosen, listener, worlds)
 
 
-def run(chosen: Settings, listener: Listener | None = None) -> Report:
+def run(chosen: Settings, listener: Listener | None = None, worlds: Worlds | None = None) -> Report:
     """Run what the settings say and return the finished result."""
-    return _report(chosen, listener, lambda worlds, plan, tell: LossRun(worlds, plan, chosen, tell)())
+    return _report(chosen, listener, lambda pool, plan, tell: LossRun(pool, plan, chosen, tell)(), worlds)
 
 
 def run_case(chosen: Settings, case: Case, listener: Listener | None = None) -> Report:
     """Run one case of each loss that the settings name, and return the finished result."""
-    return _report(chosen, listener, lambda worlds, plan, tell: run_one(worlds, plan.spec, case, tell))
+    return _report(chosen, listener, lambda pool, plan, tell: run_one(pool, plan.spec, case, tell))
 
 
 def _report(
-    chosen: Settings, listener: Listener | None, check_loss: Callable[[Worlds, LossPlan, Listener], LossResult]
+    chosen: Settings,
+    listener: Listener | None,
+    check_loss: Callable[[Worlds, LossPlan, Listener], LossResult],
+    worlds: Worlds | None = None,
 ) -> Report:
     tell = listener or _nobody
     started, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
     tell(RunStarted(chosen))
     results: list[LossResult] = []
-    with Worlds(timeout_s=chosen.timeout_s) as worlds:
+    with _pool(worlds, chosen.timeout_s) as pool:
+        pool.start()
         for plan in chosen.losses:
-            results.append(check_loss(worlds, plan, tell))
+            results.append(check_loss(pool, plan, tell))
             tell(LossDone(results[-1]))
     report = Report(
         verdict=worst(result.verdict for result in results),
@@ -101,6 +108,20 @@ def _report(
     )
     tell(RunDone(report))
     return report
+
+
+@contextlib.contextmanager
+def _pool(worlds: Worlds | None, timeout_s: float) -> Generator[Worlds]:
+    """Lend the worlds that are there, with this run's timeout, or make new ones and end them."""
+    if worlds is None:
+        with Worlds(timeout_s=timeout_s) as made:
+            yield made
+        return
+    usual_s, worlds.timeout_s = worlds.timeout_s, timeout_s
+    try:
+        yield worlds
+    finally:
+        worlds.timeout_s = usual_s
 
 
 def environment() -> dict[str, str]:

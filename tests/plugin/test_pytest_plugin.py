@@ -1,0 +1,139 @@
+"""The plugin in other people's test suites.
+
+Oracle: pytest's own outcomes (pytester). Sees: a wrong loss that passes, a failure without its diagnosis, worlds that
+do not stay warm or outlive the session, torch imported before it is used.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.xdist_group("plugin")
+BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeini("[pytest]\naddopts = -p no:cacheprovider --strict-markers\nfilterwarnings = error\n")
+    return pytester
+
+
+def outcomes(suite: pytest.Pytester, code: str, *options: str) -> tuple[dict[str, int], str]:
+    suite.makepyfile(code)
+    result = suite.runpytest_subprocess(*options, timeout=110)
+    return result.parseoutcomes(), result.stdout.str()
+
+
+def test_a_right_loss_passes_in_three_lines(suite: pytest.Pytester) -> None:
+    counts, text = outcomes(
+        suite,
+        """
+        from siglip_verify import assert_equivalent
+
+        def test_the_loss():
+            assert_equivalent("siglip_verify.loss:SigLipLoss", exchanges=["shift"], world_sizes=[1, 2], examples=4)
+        """,
+    )
+    assert counts == {"passed": 1}, text
+
+
+def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis_under_xdist(suite: pytest.Pytester) -> None:
+    counts, text = outcomes(
+        suite,
+        f"""
+        import pytest
+        from siglip_verify import assert_equivalent
+
+        @pytest.mark.parametrize("number", [0, 1])
+        def test_the_loss(number):
+            assert_equivalent({str(BROKEN)!r} + ":WithoutLastHop", exchanges=["bidir"], world_sizes="2-3", examples=6)
+        """,
+        "-n",
+        "2",
+    )
+    assert counts == {"failed": 2}, text
+    assert "MISMATCH" in text
+    assert "bidir W=2 b=1 d=1" in text
+    assert "siglip-verify replay" in text
+
+
+def test_any_function_runs_on_warm_ranks(suite: pytest.Pytester) -> None:
+    counts, text = outcomes(
+        suite,
+        """
+        import os
+        import pytest
+        import torch
+        import torch.distributed as dist
+
+        seen = {}
+
+        def pids():
+            return os.getpid()
+
+        @pytest.mark.world_size(2, 3)
+        @pytest.mark.parametrize("again", [0, 1])
+        def test_ranks_stay(world, again):
+            here = world.run(pids)
+            assert len(set(here)) == world.size
+            assert seen.setdefault(world.size, here) == here
+
+        def test_two_ranks_without_a_mark(world):
+            def total(start):
+                value = torch.tensor(start + dist.get_rank())
+                dist.all_reduce(value)
+                return value.item()
+
+            assert world.run(total, 10) == [21, 21]
+        """,
+    )
+    assert counts == {"passed": 5}, text
+
+
+def test_a_rank_that_fails_is_named_and_the_next_test_has_a_new_world(suite: pytest.Pytester) -> None:
+    counts, text = outcomes(
+        suite,
+        """
+        import os
+        import torch.distributed as dist
+
+        def test_a_rank_dies(world):
+            def die():
+                if dist.get_rank() == 1:
+                    os._exit(7)
+                dist.barrier()
+
+            world.run(die)
+
+        def test_the_next_is_fine(world):
+            assert world.run(dist.get_rank) == [0, 1]
+        """,
+    )
+    assert counts == {"failed": 1, "passed": 1}, text
+    assert "rank 1" in text
+    assert "exit status 7" in text
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("@pytest.mark.world_size()\ndef test_it(world): ...", "takes numbers of ranks"),
+        ("@pytest.mark.world_size('2')\ndef test_it(world): ...", "got '2'"),
+        ("@pytest.mark.world_size(2)\ndef test_it(): ...", "marks tests that take the fixture `world`"),
+    ],
+)
+def test_a_wrong_mark_is_a_usage_error(suite: pytest.Pytester, test: str, words: str) -> None:
+    suite.makepyfile("import pytest\n" + test)
+    result = suite.runpytest_subprocess("-p", "no:xdist", timeout=60)
+    assert result.ret != 0
+    assert words in result.stdout.str() + result.stderr.str()
+
+
+def test_the_plugin_imports_no_torch_until_it_is_used() -> None:
+    code = "import sys, siglip_verify, siglip_verify.pytest_plugin; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
