@@ -6,6 +6,7 @@ Here: one row of the message table from one step's events. Not here: whether the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from siglip_verify.case import Case, itemsize
@@ -14,13 +15,27 @@ from siglip_verify.plan import Operation, Plan, PlannedEvent, least_payload_byte
 from siglip_verify.records import Event, WireCount
 from siglip_verify.result import MessageRow
 
-# Why a loss that is right may send other operations than our exchange of the same name does.
-DIFFERENCES = {
-    "scatter": "gradients go back by one rooted scatter a rank, in turn, where one collective would do",
-    "reduce_scatter": "gradients go back by a reduce-scatter, which gloo runs as an all-reduce of twice the bytes",
-    "all_reduce": "gradients go back by an all-reduce of all blocks, of which each rank needs one",
-    "broadcast": "blocks travel by broadcasts, one a rank, in turn",
+# Why a loss that is right may post other operations than our exchange of the same name does.
+DIFFERENCES: dict[tuple[str, str], str] = {
+    ("backward", "scatter"): (
+        "torch.distributed.nn brings an all-gather's gradients home on gloo by one rooted scatter a rank, each waited "
+        "for before the next: the payload and the wire bytes of our one all_to_all, in W rounds"
+    ),
+    ("backward", "reduce_scatter"): (
+        "gradients go home by a reduce-scatter, which gloo runs as an all-reduce of all W blocks: twice the wire bytes "
+        "that it needs, on gloo alone"
+    ),
+    (
+        "backward",
+        "all_reduce",
+    ): "gradients go home by an all-reduce, which brings every rank the sum that one of them needs",
+    ("backward", "broadcast"): "gradients travel by rooted broadcasts, one a rank",
+    ("forward", "broadcast"): "texts travel by rooted broadcasts, one a rank",
+    ("forward", "all_reduce"): "texts travel by all-reduces",
+    ("forward", "barrier"): "ranks wait for each other by a barrier",
+    ("backward", "barrier"): "ranks wait for each other by a barrier",
 }
+_FROM_ROOT = frozenset({"scatter", "broadcast"})
 
 
 def planned_step(case: Case) -> Plan:
@@ -36,13 +51,17 @@ def planned_step(case: Case) -> Plan:
     )
 
 
-def message_row(case: Case, events: Sequence[Event], wire: Sequence[WireCount] | None) -> MessageRow:
+def message_row(
+    case: Case, events: Sequence[Event], wire: Sequence[WireCount] | None, *, has_plan: bool = True
+) -> MessageRow:
     """Total one step a rank: what was planned, counted and measured, each as the maximum over ranks.
 
     Args:
         case: The step.
         events: What all ranks posted.
         wire: What the kernel says they sent; None where it does not say.
+        has_plan: Whether our exchange of that name is what the loss is held against; False for a loss that was not
+            told which exchange to use.
     """
     planned = planned_step(case)
     expected = [event for rank in range(case.world_size) for event in planned.events(rank)]
@@ -54,9 +73,9 @@ def message_row(case: Case, events: Sequence[Event], wire: Sequence[WireCount] |
         batch=case.batch,
         dim=case.dim,
         dtype=case.dtype,
-        planned_messages=_most(expected, messages=True),
-        planned_collectives=_most(expected, messages=False),
-        planned_payload_bytes=_most_bytes(expected),
+        planned_messages=_most(expected, messages=True) if has_plan else None,
+        planned_collectives=_most(expected, messages=False) if has_plan else None,
+        planned_payload_bytes=_most_bytes(expected) if has_plan else None,
         counted_messages=_most(events, messages=True),
         counted_collectives=_most(events, messages=False),
         counted_payload_bytes=_most_bytes(events),
@@ -64,8 +83,14 @@ def message_row(case: Case, events: Sequence[Event], wire: Sequence[WireCount] |
         wire_bytes=None if wire is None else max(_by_rank(wire).values(), default=0),
         lower_bound_bytes=bound,
         operations=operations(events),
-        note=_difference(expected, events),
+        note=_difference(expected, events) if has_plan else "",
     )
+
+
+def handed_over(operation: Operation) -> int:
+    """Return the payload bytes that an operation's rank gives away; none where it only receives."""
+    receives = operation.kind == "recv" or (operation.kind in _FROM_ROOT and operation.src != operation.rank)
+    return 0 if receives else operation.payload_bytes
 
 
 def operations(events: Iterable[Operation]) -> str:
@@ -80,26 +105,37 @@ def operations(events: Iterable[Operation]) -> str:
 
 
 def _difference(expected: Sequence[PlannedEvent], events: Sequence[Event]) -> str:
-    """Say how the operations differ from our exchange's, and why where that is known; empty if they do not."""
-    ours, theirs = tally(expected, "phase", "kind"), tally(events, "phase", "kind")
+    """Say how what is handed over differs from our exchange's, and why where that is known; empty if it does not."""
+    ours, theirs = _calls(expected), _calls(events)
     if ours == theirs:
         return ""
-    other = [kind for _, kind in theirs.keys() - ours.keys()]
-    why = "; ".join(DIFFERENCES[kind] for kind in other if kind in DIFFERENCES)
-    return f"ours: {operations(expected)}" + (f" ({why})" if why else "")
+    if {place: number for place, (number, _) in ours.items()} == {place: n for place, (n, _) in theirs.items()}:
+        handed, planned = (sum(each for _, each in calls.values()) for calls in (theirs, ours))
+        return f"the operations of ours with other payloads: {handed:,} bytes over all ranks where ours has {planned:,}"
+    why = [DIFFERENCES[place] for place in theirs if place not in ours and place in DIFFERENCES]
+    said = f"ours: {operations(expected)}"
+    return f"{said}. Theirs: {'; '.join(why)}" if why else said
 
 
-def _sent(events: Iterable[Operation]) -> list[Operation]:
-    return [event for event in events if event.kind != "recv"]
+def _calls(operations: Iterable[Operation]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Count by phase and kind, over all ranks: calls, and the bytes that they hand over."""
+    listed = list(operations)
+    return {
+        key: (total.operations, sum(handed_over(each) for each in listed if (each.phase, each.kind) == key))
+        for key, total in tally(listed, "phase", "kind").items()
+    }
 
 
 def _most(events: Iterable[Operation], *, messages: bool) -> int:
-    chosen = [event for event in _sent(events) if (event.kind == "send") == messages]
+    chosen = [event for event in events if event.kind != "recv" and (event.kind == "send") == messages]
     return max((total.operations for total in tally(chosen, "rank").values()), default=0)
 
 
 def _most_bytes(events: Iterable[Operation]) -> int:
-    return max((total.payload_bytes for total in tally(_sent(events), "rank").values()), default=0)
+    by_rank: Counter[int] = Counter()
+    for event in events:
+        by_rank[event.rank] += handed_over(event)
+    return max(by_rank.values(), default=0)
 
 
 def _by_rank(wire: Iterable[WireCount]) -> dict[int, int]:

@@ -112,10 +112,12 @@ def gloo_wire_bytes(operation: Operation, world_size: int) -> dict[int, int]:
     | all_to_all | (W-1) (P/W + 144) | every other rank |
     | all_reduce | 2 (W-1) P/W + 576 (W-1) | a ring to the left; 192 (W-1) of it to the right |
     | reduce_scatter | as all_reduce of all P | where a ring reduce-scatter would need half of that |
+    | scatter | (W-1) (P/W + 96) from the root (src), 48 from others | from the root to all, to the root |
 
-    Exact for send, recv, all_gather and all_to_all. An all-reduce is cut into segments of at most 1 MiB, two a rank or
-    more, and its rounding to segments is not modelled: exact where W times the segments a rank divide P into multiples
-    of 16 bytes. A collective that hands over nothing sends nothing, save all_to_all; a message of no bytes is sent.
+    Exact for send, recv, all_gather, all_to_all and scatter. An all-reduce is cut into segments of at most 1 MiB, two a
+    rank or more, and its rounding to segments is not modelled: exact where W times the segments a rank divide P into
+    multiples of 16 bytes. A collective that hands over nothing sends nothing, save all_to_all; a message of no bytes is
+    sent.
 
     Raises:
         ValueError: What gloo does for this kind was not measured.
@@ -133,6 +135,12 @@ def gloo_wire_bytes(operation: Operation, world_size: int) -> dict[int, int]:
                 wire[peer] = payload_bytes // world_size + GLOO_SENDER_BYTES + GLOO_RECEIVER_BYTES
     elif kind == "all_gather":
         wire.update(_gloo_ring(others * payload_bytes, 2 * others if payload_bytes else 0, to=right, back=left))
+    elif kind == "scatter" and operation.src is not None:
+        if rank == operation.src:
+            wire.update(dict.fromkeys(range(world_size), payload_bytes // world_size + GLOO_SENDER_BYTES))
+            del wire[rank]
+        else:
+            wire[operation.src] = GLOO_RECEIVER_BYTES
     elif kind in ("all_reduce", "reduce_scatter"):
         segments = max(2, -(-payload_bytes // (world_size * GLOO_SEGMENT_BYTES))) if payload_bytes else 0
         sent_bytes = round(2 * others * payload_bytes / world_size)

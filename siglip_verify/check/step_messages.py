@@ -1,0 +1,68 @@
+"""The messages of one step, judged: from the ranks' records to `StepMessages`.
+
+Here: which checks a step is put through, and what is kept of it. Not here: the checks (`messages`, `conformance`), and
+totals (`counts`, `totals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from siglip_verify.case import Case
+from siglip_verify.check import conformance, messages
+from siglip_verify.check.counts import planned_step
+from siglip_verify.check.ledger import match
+from siglip_verify.records import Event, Finding, RankFailure, WireCount
+from siglip_verify.result import Match, StepMessages
+
+
+def findings_of(
+    case: Case, events: Sequence[Event], *, planned: bool, failures: Sequence[RankFailure] = ()
+) -> tuple[Finding, ...]:
+    """Find what is wrong with the messages of one step.
+
+    Args:
+        case: The step.
+        events: What all ranks posted.
+        planned: Whether it must equal our plan, event for event.
+        failures: Ranks that gave no record, or not a whole one; of these no absence is held against the loss.
+    """
+    found = messages.lint(
+        events,
+        world_size=case.world_size,
+        dtype=case.dtype,
+        feature_numel=case.batch * case.dim,
+        failures=failures,
+        waits_seen=True,
+    )
+    if not planned:
+        return found
+    return found + conformance.compare(planned_step(case), events, dtype=case.dtype, failures=failures)
+
+
+def step_messages(
+    case: Case,
+    events: Sequence[Event],
+    wire: Sequence[WireCount] | None,
+    *,
+    planned: bool,
+    failures: Sequence[RankFailure] = (),
+) -> StepMessages:
+    """Judge the messages of one step and match sends with receives; the arguments are those of `findings_of`."""
+    return StepMessages(
+        case=case,
+        events=tuple(events),
+        wire=None if wire is None else tuple(wire),
+        matches=tuple(
+            Match(
+                src_rank=send.rank,
+                src_sequence=send.sequence,
+                dst_rank=receive.rank,
+                dst_sequence=receive.sequence,
+            )
+            for send, receive in match(events).pairs
+        ),
+        findings=findings_of(case, events, planned=planned, failures=failures),
+        failures=tuple(failures),
+        notes=tuple(note.detail for note in messages.notes(events)),
+    )
