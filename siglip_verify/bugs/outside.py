@@ -1,0 +1,62 @@
+"""Bugs that no number shows: memory that grows, and code that is only reached with two ranks or more.
+
+Here: plants whose loss and gradients, where there are any, are right.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from siglip_verify.bugs.entry import Bug, Where, thread
+from siglip_verify.bugs.plant import Brought, Exchange, Meeting, Plant, block
+from siglip_verify.loss.exchanges import EXCHANGES
+from siglip_verify.loss.ranks import Ranks
+
+_history: list[Tensor] = []
+
+
+def _logits_kept(m: Meeting) -> Tensor:
+    return block(m._replace(chunk_size=0))  # bug: the b x b logits of every block are kept for backward, as without
+
+
+def _kept_for_the_log(loss: Tensor, ranks: Ranks) -> Tensor:
+    _history.append(loss)  # bug: with its graph, and with that every block of every step
+    return loss
+
+
+def _name_error(exchange: str) -> Exchange:
+    def bring(text: Tensor, ranks: Ranks) -> Brought:
+        num_ranks = ranks._world_size  # type: ignore[attr-defined]  # pyright: ignore  # bug: it has no underscore
+        yield from EXCHANGES[exchange](text, ranks._replace(world_size=num_ranks))
+
+    return bring
+
+
+BUGS = (
+    Bug(
+        id="memory-grows",
+        sentence="A chunk size is taken and bounds nothing: all logits of all blocks are kept for backward.",
+        source=thread("mlfoundations/open_clip", 942),
+        make=Plant(block=_logits_kept),
+        where=Where(min_world_size=1, chunk="chunked"),
+        outcomes=("memory",),
+        diagnosis=r"memory",
+    ),
+    Bug(
+        id="memory-leak",
+        sentence="Losses are collected with their graphs, so every step's blocks stay.",
+        source=thread("ray-project/ray", 40940),
+        make=Plant(finish=_kept_for_the_log),
+        where=Where(min_world_size=1),
+        outcomes=("memory",),
+        diagnosis=r"memory",
+    ),
+    Bug(
+        id="crash-only-distributed",
+        sentence="A misspelt attribute in the branch that one rank alone never reaches.",
+        source=thread("jina-ai/openclip", 30),
+        make=Plant(exchanges={name: _name_error(name) for name in EXCHANGES}),
+        outcomes=("raised",),
+        diagnosis=r"attribute",
+    ),
+)
