@@ -120,6 +120,16 @@ def test_bidir_takes_half_the_hops_and_the_words_of_the_readme_are_true(world_si
     assert shift.payload_bytes == bidir.payload_bytes == 2 * (world_size - 1) * 8 * 64 * 4
 
 
+@given(plans(max_world_size=5000))
+@settings(deadline=None, max_examples=40)
+def test_runs_are_the_hops_in_at_most_four_pieces(planned: Plan) -> None:
+    for phase in PHASES:
+        runs, hops = planned.runs(phase), planned.hops(phase)
+        assert len(runs) <= 4
+        assert [run.hop for run in runs for _ in range(run.times)] == list(hops)
+        assert len(hops) == closed_form(planned, phase).hops
+
+
 # ------------------------------------------------------------------ the list as a schedule
 @given(plans(max_world_size=12))
 @settings(deadline=None)

@@ -6,7 +6,7 @@ Three modules, each a way to say it: `schedule` (the list of operations), `close
 
 from .closed_form import Counts, closed_form, least_payload_bytes, lower_bound_bytes
 from .modelled import ModelledMessages, Operation, gloo_wire_bytes, modelled_messages
-from .schedule import PHASES, Collective, Hop, Move, Plan, PlannedEvent, plan
+from .schedule import PHASES, Collective, Hop, Move, Phase, Plan, PlannedEvent, Run, plan
 
 __all__ = [
     "PHASES",
@@ -16,8 +16,10 @@ __all__ = [
     "ModelledMessages",
     "Move",
     "Operation",
+    "Phase",
     "Plan",
     "PlannedEvent",
+    "Run",
     "closed_form",
     "gloo_wire_bytes",
     "least_payload_bytes",

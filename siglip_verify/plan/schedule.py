@@ -10,9 +10,10 @@ becomes on the wire (`modelled`). Standard library only, and no code shared with
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Literal
 
 Exchange = Literal["bidir", "shift", "reduce", "gather"]
@@ -44,6 +45,14 @@ class Collective:
 
 
 Hop = tuple[Move, ...] | Collective
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The same hop, several times in a row."""
+
+    hop: Hop
+    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +103,18 @@ class Plan:
         """Bytes of one rank's texts: b d itemsize."""
         return self.batch * self.dim * self.itemsize
 
-    def hops(self, phase: Phase) -> tuple[Hop, ...]:
-        """List the hops of a phase as every rank sees them, relative to its own place."""
+    def runs(self, phase: Phase) -> tuple[Run, ...]:
+        """List the hops of a phase as every rank sees them, relative to its own place, equal ones in a row as one run.
+
+        There are at most four runs, whatever W is.
+        """
         if self.world_size == 1 or (phase == "backward" and not self.text_grad):
             return ()
-        return tuple(_HOPS[self.exchange](self, phase))
+        return tuple(_RUNS[self.exchange](self, phase))
+
+    def hops(self, phase: Phase) -> tuple[Hop, ...]:
+        """List the hops of a phase one by one."""
+        return tuple(chain.from_iterable(repeat(run.hop, run.times) for run in self.runs(phase)))
 
     def events(self, rank: int) -> tuple[PlannedEvent, ...]:
         """List what one rank posts, in order; the cost does not grow with the number of other ranks' operations.
@@ -192,31 +208,30 @@ def plan(
 _TEXT, _GRADIENT = "text", "text gradient"
 
 
-def _shift(plan: Plan, phase: Phase) -> Iterator[Hop]:
+def _shift(plan: Plan, phase: Phase) -> Iterator[Run]:
     """Every block W-1 places to the right."""
     return _streams(plan, phase, right=plan.world_size - 1, left=0)
 
 
-def _bidir(plan: Plan, phase: Phase) -> Iterator[Hop]:
+def _bidir(plan: Plan, phase: Phase) -> Iterator[Run]:
     """Every block half-way around both ways; the rank opposite, where there is one, hears it from the left."""
     return _streams(plan, phase, right=plan.world_size // 2, left=(plan.world_size - 1) // 2)
 
 
-def _reduce(plan: Plan, phase: Phase) -> Iterator[Hop]:
+def _reduce(plan: Plan, phase: Phase) -> Iterator[Run]:
     """One all-reduce for each rank's block, masked on all ranks but its owner."""
-    for _ in range(plan.world_size):
-        yield Collective("all_reduce", 1, (_TEXT if phase == "forward" else _GRADIENT,))
+    yield Run(Collective("all_reduce", 1, (_TEXT if phase == "forward" else _GRADIENT,)), plan.world_size)
 
 
-def _gather(plan: Plan, phase: Phase) -> Iterator[Hop]:
+def _gather(plan: Plan, phase: Phase) -> Iterator[Run]:
     """All blocks to all ranks at once, and a gradient for each block back to its owner."""
     if phase == "forward":
-        yield Collective("all_gather", 1, (_TEXT,))
+        yield Run(Collective("all_gather", 1, (_TEXT,)), 1)
     else:
-        yield Collective(plan.gather_backward, plan.world_size, (_GRADIENT,))
+        yield Run(Collective(plan.gather_backward, plan.world_size, (_GRADIENT,)), 1)
 
 
-_HOPS: dict[Exchange, Callable[[Plan, Phase], Iterator[Hop]]] = {
+_RUNS: dict[Exchange, Callable[[Plan, Phase], Iterator[Run]]] = {
     "bidir": _bidir,
     "shift": _shift,
     "reduce": _reduce,
@@ -224,28 +239,40 @@ _HOPS: dict[Exchange, Callable[[Plan, Phase], Iterator[Hop]]] = {
 }
 
 
-def _streams(plan: Plan, phase: Phase, *, right: int, left: int) -> Iterator[Hop]:
+def _streams(plan: Plan, phase: Phase, *, right: int, left: int) -> Iterator[Run]:
     """Two streams side by side: blocks that go `right` places to the right, and blocks that go `left` to the left."""
     gradient_travels_along = plan.memory == "constant" and plan.text_grad
-    hops = [
-        tuple(move for move in moves if move)
-        for moves in zip_longest(
-            _stream("right", right, gradient_travels_along), _stream("left", left, gradient_travels_along)
-        )
-    ]
+    streams = [_stream("right", right, gradient_travels_along), _stream("left", left, gradient_travels_along)]
+    runs = list(_side_by_side(streams))
     if phase == "forward":
-        yield from hops
+        yield from (Run(moves, times) for moves, times in runs)
     elif plan.memory == "autograd":
-        yield from (tuple(_gradient_of(move) for move in moves) for moves in reversed(hops))
+        yield from (Run(tuple(_gradient_of(move) for move in moves), times) for moves, times in reversed(runs))
 
 
-def _stream(towards: Literal["right", "left"], num_hops: int, gradient_travels_along: bool) -> Iterator[Move]:
+def _stream(towards: Literal["right", "left"], num_hops: int, gradient_travels_along: bool) -> list[Leg]:
     """Text alone at first, as nobody has a gradient for it yet; then with its gradient; last the gradient home."""
     offset = 1 if towards == "right" else -1
-    for hop in range(num_hops):
-        yield Move(offset, towards, (_TEXT, _GRADIENT) if gradient_travels_along and hop else (_TEXT,))
-    if gradient_travels_along and num_hops:
-        yield Move(-offset * num_hops, "home", (_GRADIENT,))
+    alone = min(num_hops, 1) if gradient_travels_along else num_hops
+    homecomings = int(gradient_travels_along and num_hops > 0)
+    legs = [
+        (Move(offset, towards, (_TEXT,)), alone),
+        (Move(offset, towards, (_TEXT, _GRADIENT)), num_hops - alone),
+        (Move(-offset * num_hops, "home", (_GRADIENT,)), homecomings),
+    ]
+    return [(move, times) for move, times in legs if times]
+
+
+Leg = tuple[Move, int]
+"""A move, and how many times in a row a stream makes it."""
+
+
+def _side_by_side(streams: Sequence[Sequence[Leg]]) -> Iterator[tuple[tuple[Move, ...], int]]:
+    """Let streams hop together; the one that is done first leaves the others alone."""
+    ends = [list(accumulate(times for _, times in legs)) for legs in streams]
+    for first, end in pairwise(sorted({0}.union(*ends))):
+        under_way = [(legs, stops) for legs, stops in zip(streams, ends, strict=True) if stops and first < stops[-1]]
+        yield tuple(legs[bisect_right(stops, first)][0] for legs, stops in under_way), end - first
 
 
 def _gradient_of(move: Move) -> Move:
