@@ -20,15 +20,9 @@ class Ranks(NamedTuple):
     world_size: int
     group: dist.ProcessGroup | None
 
-    @property
-    def right_rank(self) -> int:
-        """The next rank around the ring."""
-        return (self.rank + 1) % self.world_size
-
-    @property
-    def left_rank(self) -> int:
-        """The previous rank around the ring."""
-        return (self.rank - 1) % self.world_size
+    def at(self, places: int) -> int:
+        """Return the rank so many places to the right around the ring; to the left, if negative."""
+        return (self.rank + places) % self.world_size
 
     def global_rank(self, rank: int) -> int:
         """Return the global number of a rank of the group, which is what point-to-point operations want."""

@@ -1,4 +1,4 @@
-"""The differentiable exchange with neighbours, once for every exchange that goes around the ring.
+"""The exchange with neighbours, once for every exchange that goes around the ring: as it is, and differentiable.
 
 rank        0         1         2         3
 forward   [t0] ---> [t1] ---> [t2] ---> [t3] ---> (0)     each block goes one rank to the right
@@ -29,14 +29,14 @@ class Route(NamedTuple):
         return Route(dst=self.src, src=self.dst)
 
 
-def rightward(ranks: Ranks) -> Route:
-    """Send to the right and receive from the left."""
-    return Route(dst=ranks.right_rank, src=ranks.left_rank)
+def rightward(ranks: Ranks, places: int = 1) -> Route:
+    """Send to the right and receive from the left, over so many places."""
+    return Route(dst=ranks.at(places), src=ranks.at(-places))
 
 
-def leftward(ranks: Ranks) -> Route:
-    """Send to the left and receive from the right."""
-    return Route(dst=ranks.left_rank, src=ranks.right_rank)
+def leftward(ranks: Ranks, places: int = 1) -> Route:
+    """Send to the left and receive from the right, over so many places."""
+    return rightward(ranks, -places)
 
 
 def hop(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> tuple[Tensor, ...]:
@@ -60,7 +60,7 @@ class _Hop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ranks: Ranks, routes: tuple[Route, ...], *blocks: Tensor) -> tuple[Tensor, ...]:
         ctx.ranks, ctx.routes = ranks, routes
-        return send_and_receive(blocks, routes, ranks)
+        return post(blocks, routes, ranks).wait()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
@@ -68,15 +68,28 @@ class _Hop(torch.autograd.Function):
         return None, None, *hop(grads, back, ctx.ranks)
 
 
-def send_and_receive(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> tuple[Tensor, ...]:
-    """Post every send, then every receive, and wait for all of them; no gradient."""
+class Flight(NamedTuple):
+    """One hop on its way. What it carries belongs to it until `wait` returns."""
+
+    works: list[dist.Work]
+    outgoing: list[Tensor]
+    incoming: list[Tensor]
+
+    def wait(self) -> tuple[Tensor, ...]:
+        """Return what arrived along each route, when all has arrived and all has left."""
+        for work in self.works:
+            work.wait()
+        return tuple(self.incoming)
+
+
+def post(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> Flight:
+    """Post every send, then every receive, each in the order of the routes; no gradient."""
     outgoing = [block.contiguous() for block in blocks]  # gloo refuses strided tensors; expanded gradients are strided
     incoming = [torch.empty_like(block) for block in outgoing]
     sends = [_p2p(dist.isend, block, route.dst, ranks) for block, route in zip(outgoing, routes, strict=True)]
     receives = [_p2p(dist.irecv, block, route.src, ranks) for block, route in zip(incoming, routes, strict=True)]
-    for work in dist.batch_isend_irecv(sends + receives):
-        work.wait()
-    return tuple(incoming)
+    works = dist.batch_isend_irecv(sends + receives) if blocks else []
+    return Flight(works, outgoing, incoming)
 
 
 def _p2p(operation: Any, block: Tensor, peer: int, ranks: Ranks) -> dist.P2POp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from . import block, validate
+from .closed_form import Needs
+from .constant import ConstantMemoryLoss, Walk
 from .exchanges import EXCHANGES
+from .exchanges.constant import EXCHANGES as CONSTANT_EXCHANGES
 from .ranks import Ranks
-from .validate import Scalar
+from .validate import Memory, Scalar
 
 
 class SigLipLoss(nn.Module):
@@ -38,7 +42,15 @@ class SigLipLoss(nn.Module):
         world_size: Ranks in the group, W. With 1 nothing is sent, whatever group there is.
         dist_impl: The exchange: "bidir" (None), "shift", "reduce" or "gather"; see `loss.exchanges`.
         chunk_size: Rows of logits held at once in forward and backward; 0 is all b. Bounds memory and changes
-            nothing else; the logits are computed twice.
+            nothing else; the logits are computed twice. With memory="constant" they are computed once, and 0 is as
+            many rows as fit a core's cache.
+        memory: What is kept until backward.
+            "autograd": every block and its logits, as autograd does; memory grows with W.
+            "constant": nothing. Loss and gradients of a block are computed while it is here, and the texts' gradient
+            travels with them (`exchanges.constant`): flat memory, about half the messages, none of them in backward.
+            It asks for the same upstream gradient on every rank, which a plain loss.backward(), GradScaler and
+            accumulation all give, and for the same frozen towers; and it is first order, for one backward. For
+            "bidir" and "shift".
         group: The process group whose ranks share the global batch; None is the default group. `rank` and
             `world_size` are those of this group.
 
@@ -58,16 +70,19 @@ class SigLipLoss(nn.Module):
         dist_impl: str | None = None,
         chunk_size: int = 0,
         *,
+        memory: Memory = "autograd",
         group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         dist_impl = dist_impl or "bidir"
         validate.check_arguments(rank, world_size, dist_impl, chunk_size, EXCHANGES)
+        validate.check_memory(memory, dist_impl)
         self.cache_labels = cache_labels
         self.rank = rank
         self.world_size = world_size
         self.dist_impl = dist_impl
         self.chunk_size = chunk_size
+        self.memory: Memory = memory
         self.group = group
         self.prev_num_logits = 0
         self.labels: dict[tuple[Any, ...], Tensor] = {}
@@ -99,11 +114,26 @@ class SigLipLoss(nn.Module):
         scale = validate.as_scalar("logit_scale", logit_scale, image_features)
         bias = validate.as_scalar("logit_bias", logit_bias, image_features)
 
-        loss = scale.new_zeros(())
-        for src, texts in self._exchange(text_features):
-            labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
-            loss = loss + block.block_loss(image_features, texts, scale, bias, labels, self.chunk_size)
+        form = self._autograd_loss if self.memory == "autograd" else self._constant_memory_loss
+        loss = form(image_features, text_features, scale, bias)
         return {"contrastive_loss": loss} if output_dict else loss
+
+    def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        """Add up the blocks, and leave their gradients and the way home to autograd."""
+        loss = scale.new_zeros(())
+        for src, texts in self._exchange(text):
+            labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
+            loss = loss + block.block_loss(image, texts, scale, bias, labels, self.chunk_size)
+        return loss
+
+    def _constant_memory_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        """Add up the blocks and their gradients as they come by."""
+        leaves = image, text, scale.reshape(()), bias.reshape(())
+        needs = Needs(*(torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves))
+        exchanges = CONSTANT_EXCHANGES if needs.text else EXCHANGES
+        exchange = functools.partial(exchanges[self.dist_impl], ranks=self._ranks())
+        walk = Walk(exchange, self.rank, needs, self.chunk_size, len(image))
+        return ConstantMemoryLoss.apply(*leaves, walk)
 
     def get_logits(
         self, image_features: Tensor, text_features: Tensor, logit_scale: Scalar, logit_bias: Scalar | None = None
@@ -126,10 +156,12 @@ class SigLipLoss(nn.Module):
 
     def _exchange(self, text: Tensor) -> Iterable[tuple[int, Tensor]]:
         """Return every rank's texts with the rank that they come from; nothing is sent when there is one rank."""
-        if self.world_size == 1:
-            return [(self.rank, text)]
-        validate.check_group(self.rank, self.world_size, self.group)
-        return EXCHANGES[self.dist_impl](text, Ranks(self.rank, self.world_size, self.group))
+        return EXCHANGES[self.dist_impl](text, self._ranks()) if self.world_size > 1 else [(self.rank, text)]
+
+    def _ranks(self) -> Ranks:
+        if self.world_size > 1:
+            validate.check_group(self.rank, self.world_size, self.group)
+        return Ranks(self.rank, self.world_size, self.group)
 
     def _ground_truth(
         self, rows: int, columns: int, first_row: int, device: torch.device, dtype: torch.dtype

@@ -6,13 +6,16 @@ first. What it cannot see, such as another rank's batch size, is not checked her
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Collection
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 Scalar = Tensor | float
+Memory = Literal["autograd", "constant"]
 
 
 def check_arguments(rank: int, world_size: int, dist_impl: str, chunk_size: int, known: Collection[str]) -> None:
@@ -29,6 +32,28 @@ def check_arguments(rank: int, world_size: int, dist_impl: str, chunk_size: int,
         raise ValueError(f"rank must be in 0..world_size-1; got rank={rank} with world_size={world_size}")
     if chunk_size < 0:
         raise ValueError(f"chunk_size must be a number of rows, or 0 for all at once; got chunk_size={chunk_size}")
+
+
+def check_memory(memory: str, dist_impl: str) -> None:
+    """Check that there is such a form of the exchange.
+
+    Raises:
+        ValueError: The message says what is allowed, or why this exchange cannot be flat.
+    """
+    if memory not in typing.get_args(Memory):
+        raise ValueError(f"memory must be one of {', '.join(typing.get_args(Memory))}; got memory={memory!r}")
+    if memory != "autograd" and dist_impl in ("gather", "reduce"):
+        raise ValueError(
+            f"memory={memory!r} needs blocks that travel from rank to rank, each with its gradient; "
+            f"dist_impl={dist_impl!r} {_WHY_NOT_FLAT[dist_impl]}: "
+            "use dist_impl='bidir' or 'shift', or memory='autograd'"
+        )
+
+
+_WHY_NOT_FLAT = {
+    "gather": "holds the texts of all W ranks at once",
+    "reduce": "has no journey on which a gradient could come along, and would need a second all-reduce for every block",
+}
 
 
 def check_group(rank: int, world_size: int, group: dist.ProcessGroup | None) -> None:

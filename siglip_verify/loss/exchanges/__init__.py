@@ -16,7 +16,7 @@ Numbers a rank and step, for W ranks with b rows of d numbers (P = b d numbers i
 `reduce` and `gather` are not the rooted collectives of those names.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from .gather import gather
 from .reduce import reduce
 from .shift import shift
 
-Exchange = Callable[[Tensor, Ranks], Iterator[tuple[int, Tensor]]]
+Exchange = Callable[[Tensor, Ranks], Generator[tuple[int, Tensor], None, None]]
 
 EXCHANGES: dict[str, Exchange] = {"bidir": bidir, "shift": shift, "reduce": reduce, "gather": gather}
 

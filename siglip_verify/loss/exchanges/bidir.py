@@ -5,7 +5,7 @@ W = 4, what rank 0 holds:   [t0]  hop 1: [t3] [t1]  hop 2: [t2]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from ..ranks import Ranks
 from ..ring import hop, leftward, rightward
 
 
-def bidir(text: Tensor, ranks: Ranks) -> Iterator[tuple[int, Tensor]]:
+def bidir(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, passing blocks on in both directions at once.
 
     In each of (W-1)//2 double hops a rank passes one block to the right and another to the left, and sees two new

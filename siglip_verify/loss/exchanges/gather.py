@@ -5,7 +5,7 @@ W = 4, what every rank holds:   all-gather: [t0] [t1] [t2] [t3]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..ranks import Ranks
 
 
-def gather(text: Tensor, ranks: Ranks) -> Iterator[tuple[int, Tensor]]:
+def gather(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, out of one all-gather.
 
     Args:

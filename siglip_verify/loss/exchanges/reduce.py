@@ -5,7 +5,7 @@ W = 4, what every rank holds:   all-reduce 0: [t0]  1: [t1]  2: [t2]  3: [t3]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..ranks import Ranks
 
 
-def reduce(text: Tensor, ranks: Ranks) -> Iterator[tuple[int, Tensor]]:
+def reduce(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, one masked all-reduce each.
 
     This rank's own block comes out of its all-reduce like the others. That is what keeps backward in step: each

@@ -5,7 +5,7 @@ W = 4, what rank 0 holds:   [t0]  hop 1: [t3]  hop 2: [t2]  hop 3: [t1]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from ..ranks import Ranks
 from ..ring import hop, rightward
 
 
-def shift(text: Tensor, ranks: Ranks) -> Iterator[tuple[int, Tensor]]:
+def shift(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, passing each block on to the right neighbour W-1 times.
 
     After hop k a rank holds the texts of the rank k places to its left. One block arrives a hop, so one block is all

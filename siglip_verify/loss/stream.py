@@ -1,0 +1,163 @@
+"""Blocks that travel with their gradients: what `ring` is to autograd, this is to the constant-memory exchanges.
+
+hop            1         2 .. num_hops        num_hops + 1
+carries     [text]    [gradient, text]     [gradient], to the owner
+
+Nobody has a gradient for a block before its first hop, so that one carries text alone. From then on each rank adds its
+share to the gradient that came along, and both go on in one message; after the last hop the gradient goes home by one
+direct message. What has gone is forgotten, so memory does not depend on how far it goes.
+
+With a lag of one, a block goes on before this rank has computed its share, and the gradient follows a hop behind:
+
+hop            1       2        3 .. num_hops        num_hops + 1      num_hops + 2
+carries     [text]  [text]    [gradient, text]       [gradient]     [gradient], to the owner
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .ranks import Ranks
+from .ring import Route, post
+
+Direction = Callable[[Ranks, int], Route]
+
+
+class Stream:
+    """The blocks of all ranks on their way in one direction, one of them on each rank.
+
+    Args:
+        text: This rank's texts [b, d], with which its stream begins.
+        ranks: This rank and its group.
+        direction: `rightward` or `leftward`.
+        num_hops: How many places every block goes; with 0 nothing is sent.
+        lag: How many hops a gradient is behind its text, 0 or 1.
+
+    Attributes:
+        text: The block that is here now.
+        home: What the ranks on its way gave to the gradient of this rank's own texts; None until it is back.
+    """
+
+    def __init__(self, text: Tensor, ranks: Ranks, direction: Direction, num_hops: int, lag: int) -> None:
+        self.text = text
+        self.home: Tensor | None = None
+        self._ranks, self._direction, self._num_hops, self._lag = ranks, direction, num_hops, lag
+        self._hop = self._distance = 0  # hops begun; places that the block here has come
+        self._gradient: Tensor | None = None  # what the ranks before this one added up
+        self._share: Tensor | None = None  # what this rank adds
+        self._parcel: Tensor | None = None  # the message in which gradient and text came: they go on in it
+
+    @property
+    def src(self) -> int:
+        """The rank whose block is here now."""
+        return self._direction(self._ranks, self._distance).src
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to send."""
+        return self._num_hops == 0 or self.home is not None
+
+    def add(self, share: Tensor) -> None:
+        """Take this rank's share of the gradient of the block that is here."""
+        self._share = share
+
+    def departure(self) -> tuple[Tensor, Route] | None:
+        """Begin a hop: return what this rank sends, and where; None if nothing is due."""
+        self._hop += 1
+        text_goes, gradient_goes = self._hop <= self._num_hops, self._hop > 1 + self._lag
+        if not gradient_goes:
+            return (self.text, self._route) if text_goes else None
+        gradient = self._added_up()
+        return (self._packed(gradient) if text_goes else gradient), self._route
+
+    def arrival(self, message: Tensor) -> bool:
+        """End a hop: take what came where the departure went, and return whether it brought a block."""
+        text_came, gradient_came = self._hop <= self._num_hops, self._hop > 1 + self._lag
+        if text_came and gradient_came:
+            self._parcel = message
+            self._gradient, self.text = message
+        elif text_came:
+            self.text = message
+        elif self._goes_home:
+            self.home = message
+        else:
+            self._gradient = message
+        self._distance += text_came
+        return text_came
+
+    @property
+    def _goes_home(self) -> bool:
+        return self._hop > self._num_hops + self._lag
+
+    @property
+    def _route(self) -> Route:
+        return (
+            self._direction(self._ranks, self._num_hops).reverse if self._goes_home else self._direction(self._ranks, 1)
+        )
+
+    def _added_up(self) -> Tensor:
+        assert self._share is not None, "every block is given its share before its gradient goes on"
+        gradient, share = self._gradient, self._share
+        self._gradient = self._share = None
+        return share.to(self.text.dtype) if gradient is None else gradient.add_(share)
+
+    def _packed(self, gradient: Tensor) -> Tensor:
+        parcel = torch.stack([gradient, self.text]) if self._parcel is None else self._parcel
+        self._parcel, self.text = None, parcel[1]  # which lets go of the message that the text came in
+        return parcel
+
+
+class Journey:
+    """Streams that hop together: the messages of a hop are one group, in the order of the streams.
+
+    The first hop leaves at once. It needs no gradient, and this rank can look at its own block meanwhile.
+
+    Args:
+        text: This rank's texts [b, d].
+        ranks: This rank and its group.
+        streams: Direction and number of hops of each.
+        overlap: Let every hop leave before this rank looks at the blocks that the last one brought.
+    """
+
+    def __init__(
+        self, text: Tensor, ranks: Ranks, streams: Sequence[tuple[Direction, int]], overlap: bool = False
+    ) -> None:
+        streams_due = [Stream(text, ranks, *stream, lag=int(overlap)) for stream in streams]
+        self._streams = [stream for stream in streams_due if not stream.is_done]
+        self._homes: list[Tensor] = []
+        self._ranks, self._overlap = ranks, overlap
+        self._depart()
+
+    def arrivals(self) -> Iterator[Stream]:
+        """Yield each block that comes by; it must be given this rank's share before the next is asked for."""
+        while self._streams:
+            arrived = self._arrive()
+            if self._overlap:
+                self._depart()
+            yield from arrived
+            if not self._overlap:
+                self._depart()
+
+    def bring_home(self, own: Tensor) -> Tensor:
+        """Return the gradient of this rank's own texts: its own share, and what came home."""
+        for home in self._homes:
+            own += home
+        return own
+
+    def _depart(self) -> None:
+        """Post a hop."""
+        departures = [(stream, departure) for stream in self._streams if (departure := stream.departure()) is not None]
+        flight = post([message for _, (message, _) in departures], [r for _, (_, r) in departures], self._ranks)
+        self._under_way = [stream for stream, _ in departures], flight
+
+    def _arrive(self) -> list[Stream]:
+        """Wait for a hop, and return the streams to which it brought a block."""
+        streams, flight = self._under_way
+        del self._under_way  # with what was sent
+        arrived = [s for s, message in zip(streams, flight.wait(), strict=True) if s.arrival(message)]
+        self._homes += [stream.home for stream in self._streams if stream.home is not None]
+        self._streams = [stream for stream in self._streams if not stream.is_done]
+        return arrived
