@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 import torch
 import torch.distributed as dist
 
-from siglip_verify.observe import operations
 from siglip_verify.observe.backend import Observer
 from siglip_verify.observe.dispatcher import (
     KEY,
@@ -32,7 +31,7 @@ from siglip_verify.observe.dispatcher import (
     operation_names,
     without_data,
 )
-from siglip_verify.observe.log import Operation
+from siglip_verify.observe.operations import Signature, address
 
 Kernel = Callable[..., Any]
 
@@ -95,20 +94,27 @@ class _Waits:
         """Wrap `Work.wait`."""
         dist.Work.wait = self._observed_wait()
 
-    def expect(self, sequence: int, operation: Operation, arguments: operations.Arguments, outcome: Any) -> None:
-        """Remember how a posted operation can be waited for; one that gave no Work has returned."""
+    def expect(self, sequence: int, from_any: bool, results: list[torch.Tensor], outcome: Any) -> None:
+        """Remember how a posted operation can be waited for; one that gave no Work has returned.
+
+        Args:
+            sequence: The operation.
+            from_any: Whether it receives from any source, which only the Work tells.
+            results: Where its result will be.
+            outcome: What the kernel that posted it gave back: a Work, alone or last of several.
+        """
         boxed = outcome[-1] if isinstance(outcome, tuple) else outcome
         if not isinstance(boxed, torch.ScriptObject):
             self._observer.returned(sequence)
             return
         work = dist.Work.unbox(boxed)
-        self._works[id(work)] = work, sequence, operation.kind == "recv" and operation.src is None
-        for tensor in operations.results(arguments):
-            self._results[tensor.untyped_storage().data_ptr()] = sequence
+        self._works[id(work)] = work, sequence, from_any
+        for tensor in results:
+            self._results[address(tensor)] = sequence
 
     def waited_for_tensor(self, tensor: torch.Tensor) -> None:
         """Take that the wait for a functional collective's result returned."""
-        sequence = self._results.pop(tensor.untyped_storage().data_ptr(), None)
+        sequence = self._results.pop(address(tensor), None)
         if sequence is not None:
             self._observer.returned(sequence)
 
@@ -140,31 +146,31 @@ def _kernel(op: str, observer: Observer, waits: _Waits, poison: bool) -> Kernel:
 
 
 def _c10d_kernel(op: str, observer: Observer, waits: _Waits, poison: bool) -> Kernel:
-    post, names = next_kernel(op), argument_names(op)
+    post, signature = next_kernel(op), Signature(op, argument_names(op))
 
     def kernel(keyset: torch.DispatchKeySet, *args: Any) -> Any:
         if not observer.watching or without_data(keyset):
             return post(keyset, *args)
-        arguments = dict(zip(names, args, strict=False))  # the dispatcher leaves out trailing defaults
-        operation = operations.describe(op, arguments)
+        operation = signature.describe(args)
         sequence = observer.posted(operation)
         if poison:
-            _poison(operations.overwritten(operation, arguments))
+            _poison(signature.overwritten(args))
         outcome = post(keyset, *args)
-        waits.expect(sequence, operation, arguments, outcome)
+        from_any = operation.kind == "recv" and operation.src is None
+        waits.expect(sequence, from_any, signature.results(args), outcome)
         return outcome
 
     return kernel
 
 
 def _functional_kernel(op: str, observer: Observer) -> Kernel:
-    post, names = next_kernel(op), argument_names(op)
+    post, signature = next_kernel(op), Signature(op, argument_names(op))
 
     def kernel(keyset: torch.DispatchKeySet, *args: Any, **out: Any) -> Any:
         num_posted = observer.num_posted
         outcome = post(keyset, *args, **out)
         if observer.watching and observer.num_posted == num_posted and not without_data(keyset):
-            observer.posted(operations.describe(op, dict(zip(names, args, strict=False))))
+            observer.posted(signature.describe(args))
         return outcome
 
     return kernel

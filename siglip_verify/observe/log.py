@@ -63,7 +63,7 @@ class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogOverflowError(RuntimeError):
-    """A rank posted more operations than its log holds; `events` are the first ones."""
+    """A rank posted more operations than its log holds; `header` says how many, `events` are the first ones."""
 
     def __init__(self, rank: int, header: LogHeader, events: list[Event]) -> None:
         needed = log_bytes(header.posted)
@@ -71,6 +71,7 @@ class LogOverflowError(RuntimeError):
             f"the log holds every operation of its rank; got posted={header.posted} on rank {rank} "
             f"with capacity={header.capacity}: give it log_bytes({header.posted}) = {needed} bytes"
         )
+        self.header = header
         self.events = events
 
 

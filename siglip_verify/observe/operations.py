@@ -20,7 +20,7 @@ Several tensors in one operation are written as one of shape [sum of their numel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,62 +51,84 @@ KINDS = {
     "c10d::monitored_barrier_": "barrier",
 }
 
-Arguments = Mapping[str, Any]
 
-
-def describe(op: str, arguments: Arguments) -> Operation:
-    """Read what an operation hands over to whom; one that `KINDS` does not know is of kind `unknown`.
+class Signature:
+    """How to read the arguments of one operation: where the names of its schema put what.
 
     Args:
-        op: The dispatcher's name, such as `c10d::send`.
-        arguments: Its arguments by the names of its schema.
+        op: The dispatcher's name, such as `c10d::send`; one that `KINDS` does not know is of kind `unknown`.
+        names: The names of its arguments, in order. Calls may leave out trailing ones.
     """
-    kind = KINDS.get(op, "unknown")
-    rank, group = _group(arguments)
-    tensors = _handed_over(kind, arguments)
-    dtypes = {tensor.dtype for tensor in tensors}
-    return Operation(
-        kind=kind,
-        op=op,
-        src=rank if kind == "send" else arguments.get("src", arguments.get("root_rank")),
-        dst=rank if kind == "recv" else arguments.get("dst"),
-        tag=arguments.get("tag"),
-        dtype=str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else "mixed" if dtypes else "none",
-        shape=tuple(tensors[0].shape) if len(tensors) == 1 else (sum(tensor.numel() for tensor in tensors),),
-        payload_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        group=group,
-    )
+
+    def __init__(self, op: str, names: Sequence[str]) -> None:
+        self.op = op
+        self.kind = KINDS.get(op, "unknown")
+        at = {name: index for index, name in enumerate(names)}
+        self._process_group, self._group_name = at.get("process_group"), at.get("group_name")
+        self._src, self._dst, self._tag = at.get("src", at.get("root_rank")), at.get("dst"), at.get("tag")
+        self._inputs = [index for index, name in enumerate(names) if name.startswith(("input", "tensor"))]
+        self._outputs = [index for index, name in enumerate(names) if name.startswith("output")]
+
+    def describe(self, args: Sequence[Any]) -> Operation:
+        """Read what the operation hands over to whom."""
+        rank, group = self._group(args)
+        tensors = self._handed_over(args)
+        dtypes = {tensor.dtype for tensor in tensors}
+        return Operation(
+            kind=self.kind,
+            op=self.op,
+            src=rank if self.kind == "send" else _get(args, self._src),
+            dst=rank if self.kind == "recv" else _get(args, self._dst),
+            tag=_get(args, self._tag),
+            dtype=str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else "mixed" if dtypes else "none",
+            shape=tuple(tensors[0].shape) if len(tensors) == 1 else (sum(tensor.numel() for tensor in tensors),),
+            payload_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+            group=group,
+        )
+
+    def overwritten(self, args: Sequence[Any]) -> list[torch.Tensor]:
+        """List the tensors of which nothing is left after the operation: receive buffers and outputs.
+
+        An output that shares memory with an input (an all-gather in place) is left out.
+        """
+        if self.kind == "recv":
+            return _tensors(args, self._inputs)
+        if self.kind == "broadcast":
+            is_root = self._group(args)[0] == _get(args, self._src)
+            return [] if is_root else _tensors(args, self._inputs)
+        inputs = {address(tensor) for tensor in _tensors(args, self._inputs)} if self._outputs else set[int]()
+        return [tensor for tensor in _tensors(args, self._outputs) if address(tensor) not in inputs]
+
+    def results(self, args: Sequence[Any]) -> list[torch.Tensor]:
+        """List the tensors that hold the operation's result."""
+        return _tensors(args, self._outputs or self._inputs)
+
+    def _handed_over(self, args: Sequence[Any]) -> list[torch.Tensor]:
+        if self.kind == "barrier":  # the dispatcher gives it a tensor only to tell the device
+            return []
+        return _tensors(args, self._inputs) or _tensors(args, self._outputs)
+
+    def _group(self, args: Sequence[Any]) -> tuple[int | None, str]:
+        """Read this process's rank in the group and the group's name; an operation without a group has neither."""
+        boxed = _get(args, self._process_group)
+        if boxed is None:
+            return None, str(_get(args, self._group_name) or "")
+        group = dist.ProcessGroup.unbox(boxed)
+        return group.rank(), group.group_name
 
 
-def overwritten(operation: Operation, arguments: Arguments) -> list[torch.Tensor]:
-    """List the tensors of which nothing is left after the operation: buffers of receives and outputs of collectives.
-
-    An output that shares memory with an input (an all-gather in place) is left out.
-    """
-    if operation.kind == "recv":
-        return _tensors(arguments, "tensors")
-    if operation.kind == "broadcast":
-        return [] if _group(arguments)[0] == operation.src else _tensors(arguments, "tensors")
-    outputs = _tensors(arguments, "output")
-    inputs = {tensor.untyped_storage().data_ptr() for tensor in _tensors(arguments, "input")} if outputs else set()
-    return [tensor for tensor in outputs if tensor.untyped_storage().data_ptr() not in inputs]
+def address(tensor: torch.Tensor) -> int:
+    """Return where the memory of a tensor begins, the same for all its views."""
+    return tensor.untyped_storage().data_ptr()
 
 
-def results(arguments: Arguments) -> list[torch.Tensor]:
-    """List the tensors that hold the operation's result."""
-    return _tensors(arguments, "output") or _tensors(arguments, "tensor")
+def _get(args: Sequence[Any], index: int | None) -> Any:
+    return args[index] if index is not None and index < len(args) else None
 
 
-def _handed_over(kind: str, arguments: Arguments) -> list[torch.Tensor]:
-    if kind == "barrier":  # the dispatcher gives it a tensor only to tell the device
-        return []
-    return _tensors(arguments, "input", "tensor") or _tensors(arguments, "output")
-
-
-def _tensors(arguments: Arguments, *prefixes: str) -> list[torch.Tensor]:
-    """Flatten the tensors in the arguments whose names begin with one of the prefixes."""
-    named = (value for name, value in arguments.items() if name.startswith(prefixes))
-    return [tensor for value in named for tensor in _flatten(value)]
+def _tensors(args: Sequence[Any], indices: Sequence[int]) -> list[torch.Tensor]:
+    """Flatten the tensors at some places of the arguments."""
+    return [tensor for index in indices if index < len(args) for tensor in _flatten(args[index])]
 
 
 def _flatten(value: Any) -> Iterator[torch.Tensor]:
@@ -115,12 +137,3 @@ def _flatten(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _flatten(item)
-
-
-def _group(arguments: Arguments) -> tuple[int | None, str]:
-    """Read this process's rank in the group and the group's name; an operation without a group has neither."""
-    boxed = arguments.get("process_group")
-    if boxed is None:
-        return None, str(arguments.get("group_name", ""))
-    group = dist.ProcessGroup.unbox(boxed)
-    return group.rank(), group.group_name

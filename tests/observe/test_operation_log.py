@@ -129,8 +129,9 @@ def test_a_log_that_is_too_small_says_so_and_keeps_the_first_operations() -> Non
     with pytest.raises(LogOverflowError, match=expected) as caught:
         read_log(buffer, rank=3)
     assert [event.tag for event in caught.value.events] == [0, 1]
-    header = read_header(buffer)
+    header = caught.value.header
     assert (header.capacity, header.posted, header.overflowed) == (2, 5, True)
+    assert read_header(buffer) == header
 
 
 def test_a_log_that_is_exactly_full_has_not_overflowed() -> None:
