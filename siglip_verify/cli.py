@@ -20,10 +20,10 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from siglip_verify.adapt import OURS, Argument, LossSpec
-from siglip_verify.case import parse_case
-from siglip_verify.report import ConsoleListener, render, write
+from siglip_verify.case import Case, DType, Exchange, Frozen, parse_case
+from siglip_verify.report import ConsoleListener, render, render_messages, write, write_step
 from siglip_verify.result import Report
-from siglip_verify.run import run, run_case, settings
+from siglip_verify.run import count_messages, run, run_case, settings
 from siglip_verify.run.events import Listener
 from siglip_verify.world import WorldError
 
@@ -67,6 +67,8 @@ class LossFlags:
     bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
     log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.", negative=())] = False
 
+    any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.", negative=())] = False
+
     def specs(self) -> list[LossSpec]:
         """Return a declaration for each loss named; none where nothing is declared."""
         declared = LossSpec(
@@ -77,6 +79,7 @@ class LossFlags:
             scale_parameter=self.scale_parameter,
             bias_parameter=self.bias_parameter,
             log_scale=self.log_scale,
+            any_layout=self.any_layout,
         )
         if not self.loss and declared == LossSpec():
             return []
@@ -152,6 +155,48 @@ def replay(
     return _show(lambda listener: run_case(chosen, parsed, listener), report_dir)
 
 
+@app.command
+def messages(
+    *,
+    flags: LossFlags = LossFlags(),
+    exchange: Annotated[Exchange, Parameter(help="The exchange that is shown hop by hop.")] = "bidir",
+    world_size: Annotated[int, Parameter(help="Number of ranks.")] = 4,
+    batch: Annotated[int, Parameter(help="Rows of images and of texts on each rank.")] = 8,
+    dim: Annotated[int, Parameter(help="Numbers in a row.")] = 64,
+    dtype: Annotated[DType, Parameter(help="Dtype of the features.")] = "float32",
+    frozen: Annotated[Frozen, Parameter(help="The tower that needs no gradient.")] = "none",
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one step.")] = 20.0,
+    report_dir: Annotated[Path | None, Parameter(help="Write messages.jsonl and trace.json into this folder.")] = None,
+) -> int:
+    """Count every message of one step: who sends what to whom in each hop, and what it costs on the wire.
+
+    One forward and one backward are run on real gloo processes. Each operation is recorded as it is posted (*counted*),
+    the kernel says what the sockets sent (*measured*), the plan says what should be sent (*modelled*). The other three
+    exchanges are run beside it.
+
+    ```
+    siglip-verify messages --world-size 5
+    siglip-verify messages --exchange gather --batch 64 --dim 512 --dtype bfloat16
+    siglip-verify messages --loss open_clip --report-dir reports
+    ```
+
+    A fault in the messages has a name, such as `unmatched-send`, and exits with 1; the numbers of the loss are not
+    judged here, `check` does that. messages.jsonl holds one event a line; trace.json opens in ui.perfetto.dev.
+    """
+    case = Case(exchange=exchange, world_size=world_size, batch=batch, dim=dim, dtype=dtype, frozen=frozen, seed=1)
+    specs = flags.specs() or [LossSpec()]
+    if len(specs) > 1:
+        raise ValueError(f"messages are counted of one loss; got {len(specs)} times --loss")
+    chosen = settings(specs, exchanges=[exchange], world_sizes=[world_size], examples=1, timeout_s=timeout)
+    report = count_messages(chosen, case)
+    console = Console()
+    render_messages(report, console)
+    if report_dir is not None:
+        for path in write_step(report.step, report_dir):
+            console.print(f"wrote {path}", markup=False, highlight=False)
+    return EXIT_CODES[report.verdict]
+
+
 def _show(go: Callable[[Listener], Report], report_dir: Path | None) -> int:
     """Run something while showing how it goes on, then show and write what came out."""
     console = Console()
@@ -159,7 +204,7 @@ def _show(go: Callable[[Listener], Report], report_dir: Path | None) -> int:
         report = go(listener)
     render(report, console)
     if report_dir is not None:
-        for path in write(report, ["json"], report_dir):
+        for path in write(report, ["json", "messages", "trace"], report_dir):
             console.print(f"wrote {path}", markup=False, highlight=False)
     return EXIT_CODES[report.verdict]
 

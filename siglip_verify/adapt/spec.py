@@ -33,6 +33,7 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         scale_parameter: Name of the loss's own parameter that holds the scale, when forward does not take it.
         bias_parameter: Likewise for the bias.
         log_scale: Whether scale_parameter holds the logarithm of the scale.
+        any_layout: Whether the loss promises to take strided features; open_clip's does not.
     """
 
     target: str = OURS
@@ -43,6 +44,7 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scale_parameter: str | None = None
     bias_parameter: str | None = None
     log_scale: bool = False
+    any_layout: bool = False
 
     @property
     def name(self) -> str:

@@ -38,6 +38,5 @@ def declared_flags(spec: LossSpec) -> list[str]:
             flags += [f"--{field.replace('_', '-')}", str(getattr(spec, field))]
     if not spec.row_wise:
         flags.append("--no-row-wise")
-    if spec.log_scale:
-        flags.append("--log-scale")
+    flags += ["--log-scale"] * spec.log_scale + ["--any-layout"] * spec.any_layout
     return flags

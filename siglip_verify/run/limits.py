@@ -32,12 +32,14 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
     """Return the values that a loss's cases may take, and what is left out because the loss does not take it."""
     of, left_out = Dimensions(), list[LeftOut]()
     if spec.target != OURS:
-        of = msgspec.structs.replace(of, layouts=("contiguous",), scalars=("0-dim",))
+        of = msgspec.structs.replace(of, scalars=("0-dim",))
         left_out += [
             LeftOut(
                 what="scale and bias of another dtype or of shape [1]", why="not promised by losses of this interface"
             ),
         ]
+    if spec.target != OURS and not spec.any_layout:
+        of = msgspec.structs.replace(of, layouts=("contiguous",))  # strided ones are tried once, see `strided_case`
     if not traits.takes_chunk_size:
         of = msgspec.structs.replace(of, chunk_sizes=(0,))
         left_out.append(LeftOut(what="chunk_size", why="the loss takes none"))
