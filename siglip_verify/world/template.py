@@ -33,7 +33,6 @@ PRELOAD = (
     "torch.distributed.nn.functional",
     "torch.distributed._functional_collectives",
     "torch._dynamo",  # what torch.utils.checkpoint imports when first called: seconds, in every rank
-    "torch._dynamo",  # 800 modules that the first torch.utils.checkpoint of each rank would import
     "cloudpickle",
     "siglip_verify.features",
     "siglip_verify.loss",
