@@ -149,6 +149,7 @@ def main(control_descriptor: int, parent_pid: int, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to judge
     control = socket.socket(fileno=control_descriptor)
     control.set_inheritable(False)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(folder) / "inductor"))  # torch._dynamo makes it on import
     for name in PRELOAD:
         importlib.import_module(name)
     sys.argv = ["-c"]
