@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from siglip_verify.report import json
+from siglip_verify.report import html, json, junit, markdown
 from siglip_verify.result import Report
 
 
@@ -22,7 +22,10 @@ class Format(NamedTuple):
 
 
 FORMATS: Mapping[str, Format] = {
+    "html": Format("report.html", html.render),
     "json": Format("report.json", json.dump),
+    "junit": Format("junit.xml", junit.render),
+    "md": Format("report.md", markdown.render),
 }
 
 

@@ -29,6 +29,10 @@ QUANTITY_GROUPS: Mapping[str, tuple[Quantity, ...]] = {
     "bias": ("bias_grad", "local_bias_grad"),
 }
 _SHARE_CAPTION = "Worst error as a share of its bound: measured, 1 is the bound. Cases: counted."
+_COLLECTIVE_NOTE = (
+    "Payload is what is handed to a call, and a collective sends more than that: "
+    "hold its wire bytes against the lower bound."
+)
 _MESSAGE_CAPTION = "One rank, one step, forward + backward: b = {batch}, d = {dim}, {dtype}."
 
 
@@ -89,8 +93,13 @@ def messages(rows: Sequence[MessageRow]) -> list[Table]:
     """Show plan, count, wire and lower bound; one table for each batch shape and dtype that was counted."""
     return [
         _message_table(list(steps), _MESSAGE_CAPTION.format(batch=batch, dim=dim, dtype=words.one_line(dtype)))
-        for (batch, dim, dtype), steps in groupby(rows, key=lambda row: (row.batch, row.dim, row.dtype))
+        for (batch, dim, dtype), steps in groupby(rows, key=step_of)
     ]
+
+
+def step_of(row: MessageRow) -> tuple[int, int, str]:
+    """Return what makes two rows steps of the same size: b, d, dtype."""
+    return row.batch, row.dim, row.dtype
 
 
 def _message_table(steps: list[MessageRow], caption: str) -> Table:
@@ -122,6 +131,8 @@ def _message_table(steps: list[MessageRow], caption: str) -> Table:
         for step in steps
     )
     notes = _notes((step.exchange, step.world_size, step.note) for step in steps)
+    if any(step.counted_collectives for step in steps):
+        notes = (*notes, _COLLECTIVE_NOTE)
     return Table(caption=caption, columns=columns, rows=rows, notes=notes)
 
 
@@ -135,16 +146,14 @@ def _calls(sends: int | None, collectives: int | None) -> str:
 
 
 # ------------------------------------------------------------------ what went wrong
-def counterexamples(loss: LossResult) -> list[Entry]:
-    """Show the first counterexamples of a loss, and say how many more there are."""
-    return _first_entries(
-        [_counterexample(found) for found in loss.counterexamples[:ENTRIES_SHOWN]], len(loss.counterexamples)
-    )
+def counterexamples(found: Sequence[Counterexample]) -> list[Entry]:
+    """Show the first counterexamples, and say how many more there are."""
+    return _first_entries([_counterexample(each) for each in found[:ENTRIES_SHOWN]], len(found))
 
 
-def unjudged_cases(loss: LossResult) -> list[Entry]:
+def unjudged_cases(results: Sequence[CaseResult]) -> list[Entry]:
     """Show the first cases that came to no judgement, and say how many more there are."""
-    return _first_entries([unjudged(result) for result in loss.unknowns[:ENTRIES_SHOWN]], len(loss.unknowns))
+    return _first_entries([unjudged(result) for result in results[:ENTRIES_SHOWN]], len(results))
 
 
 def _first_entries(entries: list[Entry], total: int) -> list[Entry]:
@@ -248,15 +257,19 @@ def _happened(failure: RankFailure) -> str:
 def _verbatim(failures: Sequence[RankFailure]) -> tuple[Verbatim, ...]:
     """Show traceback and output of the ranks to blame, or of all where none is, within bounds."""
     told = [failure for failure in failures if failure.blamed] or failures
-    texts = [
-        text
-        for failure in told[:RANKS_SHOWN]
-        for text in (
-            Verbatim(f"traceback of rank {failure.rank}", words.last_lines(failure.traceback, TRACEBACK_LINES)),
-            Verbatim(f"last output of rank {failure.rank}", words.last_lines(failure.stderr_tail, STDERR_LINES)),
-        )
-    ]
+    texts = [text for failure in told[:RANKS_SHOWN] for text in (_trace(failure), _output(failure))]
     return tuple(text for text in texts if text.text)
+
+
+def _trace(failure: RankFailure) -> Verbatim:
+    """Show the end of the trace that says most: an exception's last lines, the first ones of a stack."""
+    if failure.kind == "raised":
+        return Verbatim(f"traceback of rank {failure.rank}", words.last_lines(failure.traceback, TRACEBACK_LINES))
+    return Verbatim(f"stack of rank {failure.rank}", words.first_lines(failure.traceback, TRACEBACK_LINES))
+
+
+def _output(failure: RankFailure) -> Verbatim:
+    return Verbatim(f"last output of rank {failure.rank}", words.last_lines(failure.stderr_tail, STDERR_LINES))
 
 
 def _bounded(facts: list[Fact], limit: int, noun: str) -> list[Fact]:

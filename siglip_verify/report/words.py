@@ -170,9 +170,18 @@ def one_line(text: str) -> str:
 
 def last_lines(text: str, limit: int) -> str:
     """Keep the last lines of a text, printable, and say how many were left out."""
-    lines = text.rstrip().splitlines()
-    left_out = [f"... {plural(len(lines) - limit, 'line')} left out"] if len(lines) > limit else []
-    return "\n".join([*left_out, *(_cut(printable(line), _CHARS_A_LINE) for line in lines[-limit:])])
+    kept, left_out = _lines(text)[-limit:], len(_lines(text)) - limit
+    return "\n".join([f"... {plural(left_out, 'line')} left out", *kept] if left_out > 0 else kept)
+
+
+def first_lines(text: str, limit: int) -> str:
+    """Keep the first lines of a text, printable, and say how many were left out."""
+    kept, left_out = _lines(text)[:limit], len(_lines(text)) - limit
+    return "\n".join([*kept, f"... {plural(left_out, 'line')} left out"] if left_out > 0 else kept)
+
+
+def _lines(text: str) -> list[str]:
+    return [_cut(printable(line), _CHARS_A_LINE) for line in text.rstrip().splitlines()]
 
 
 def _cut(text: str, limit: int) -> str:

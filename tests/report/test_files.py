@@ -33,7 +33,7 @@ def test_a_format_named_twice_is_written_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a report is written as one of json.*; got 'pdf'"):
+    with pytest.raises(ValueError, match=r"a report is written as one of html, json, .*; got 'pdf'"):
         write(samples.passing(), ["json", "pdf"], tmp_path / "new")
     assert names(tmp_path) == []
 

@@ -101,6 +101,16 @@ def test_printable_text_cannot_steer_a_terminal(text: str) -> None:
     assert words.one_line(text).isprintable()
 
 
+def test_the_first_lines_are_kept_and_the_rest_counted() -> None:
+    assert words.first_lines("a\nb\nc\nd", 2) == "a\nb\n... 2 lines left out"
+    assert words.first_lines("a\nb\n\n", 2) == "a\nb"
+
+
+def test_a_line_that_is_very_long_is_cut_and_the_cut_is_said() -> None:
+    assert words.last_lines("x" * 500, 2) == "x" * 400 + " ... 100 characters left out"
+    assert words.one_line("x" * 2001).endswith("x ... 1 characters left out")
+
+
 def test_the_last_lines_are_kept_and_the_rest_counted() -> None:
     assert words.last_lines("a\nb\nc\n", 2) == "... 1 line left out\nb\nc"
     assert words.last_lines("a\nb\n\n", 2) == "a\nb"

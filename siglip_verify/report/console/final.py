@@ -45,8 +45,8 @@ def _loss(loss: LossResult, console: Console) -> None:
         _fact_lines(sections.nearest(loss.cells), console)
     for shown in sections.messages(loss.messages):
         table(shown, console)
-    entries(sections.counterexamples(loss), console)
-    entries(sections.unjudged_cases(loss), console)
+    entries(sections.counterexamples(loss.counterexamples), console)
+    entries(sections.unjudged_cases(loss.unknowns), console)
     _facts("Left out", sections.left_out(loss), console)
 
 

@@ -1,4 +1,4 @@
-"""A listener that shows a run while it goes on, and its result at the end.
+"""A listener that shows a run while it goes on.
 
 On a terminal: one moving picture. Elsewhere: one line for each exchange and world size. A run that is broken off leaves
 what it had found. Not here: the finished result (`final`).
@@ -41,7 +41,7 @@ class Progress(msgspec.Struct, kw_only=True):
         cells: The cells that are done.
         mismatches: For each exchange the case that failed last: the smallest so far.
         unknowns: Cases that came to no judgement.
-        started_s, ended_s: On the listener's clock.
+        started_s: On the listener's clock.
         result: Everything there is to say, at the end.
     """
 
@@ -56,7 +56,6 @@ class Progress(msgspec.Struct, kw_only=True):
     cells: list[Cell] = []
     mismatches: dict[str, CaseResult] = {}
     unknowns: list[CaseResult] = []
-    ended_s: float | None = None
     result: LossResult | None = None
 
     def case_judged(self, result: CaseResult, *, shrinking: bool) -> None:
@@ -93,10 +92,10 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class ConsoleListener:
-    """Show the events of a run: `with ConsoleListener(Console()) as listener: run(settings, listener)`.
+    """Show the events of a run: `with ConsoleListener(console) as listener: report = run(settings, listener)`.
 
-    At the end the finished result is printed. If the block is left before that, by Ctrl-C or an exception, what was
-    found by then is printed: the cells that are done, the failing cases, the cases without judgement.
+    The finished result is for `render(report, console)`. If the block is left before there is one, by Ctrl-C or an
+    exception, what was found by then is printed: the cells that are done, the failing cases, those without judgement.
 
     Args:
         console: Where to; rich takes its width, colours and NO_COLOR from the environment. Nothing moves unless it is
@@ -149,13 +148,12 @@ class ConsoleListener:
                 self._losses[-1].now = f"counting messages of {event.exchange}, W = {event.world_size}"
             case LossDone():
                 self._losses[-1].result = event.result
-                self._losses[-1].ended_s = self._clock()
             case RunDone():
+                is_moving = self._live is not None
                 self._stop_moving()
                 self._finished = True
-                if not self._console.is_interactive:
-                    final.say(self._console)
-                final.render(event.report, self._console)
+                if not is_moving:
+                    final.say(self._console)  # apart from the log
 
     def _case_judged(self, event: CaseJudged) -> None:
         progress, case = self._losses[-1], event.result.case

@@ -1,0 +1,60 @@
+"""The page: its sections in order, each a template and the one function that prepares its figures.
+
+A section is added by writing both and naming them in `SECTIONS`. Text is made printable by the views and escaped by the
+template engine; nothing on the page runs or is fetched. The same result gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+import jinja2
+import msgspec
+
+from siglip_verify.report.html import views
+from siglip_verify.result import Report
+
+
+class Section(msgspec.Struct, frozen=True):
+    """One part of the page.
+
+    Attributes:
+        name: Of its template, and its address on the page.
+        title: Its heading.
+        view: Prepares what its template shows; a section that has nothing to show is left out.
+    """
+
+    name: str
+    title: str
+    view: Callable[[Report], Mapping[str, object] | None]
+
+
+SECTIONS = (
+    Section("equivalence", "Equal to one device", views.equivalence),
+    Section("messages", "Messages", views.messages),
+    Section("counterexamples", "Counterexamples", views.counterexamples),
+    Section("unjudged", "Without judgement", views.unjudged),
+    Section("left_out", "Left out", views.left_out),
+    Section("settings", "Settings", views.settings),
+    Section("environment", "Environment", views.environment),
+)
+
+
+def render(report: Report) -> bytes:
+    """Render the page of a result."""
+    shown = [(section, view) for section in SECTIONS if (view := section.view(report)) is not None]
+    page = _templates().get_template("page.html.j2")
+    return page.render(report=report, summary=views.summary(report), sections=shown).encode()
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("siglip_verify.report.html"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,89 @@
+"""The report as JUnit XML, which CI systems show by themselves.
+
+One test suite for each loss, one test case for each exchange and world size. A mismatch is a failure; what came to no
+judgement is an error, never a pass; so is a loss of which nothing was checked.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+
+from siglip_verify.case import Case
+from siglip_verify.records import Cell
+from siglip_verify.report import sections, words
+from siglip_verify.report.blocks import Entry
+from siglip_verify.result import LossResult, Report
+
+
+def render(report: Report) -> bytes:
+    """Render the result."""
+    suites = JUnitXml("siglip_verify")
+    for loss in report.losses:
+        suites.add_testsuite(_suite(loss, report))
+    if not report.losses:
+        nothing = TestSuite("siglip_verify")
+        nothing.add_testcase(_nothing_checked("siglip_verify"))
+        suites.add_testsuite(nothing)
+    suites.update_statistics()
+    file = io.BytesIO()
+    suites.write(file, pretty=True)
+    return file.getvalue()
+
+
+def _suite(loss: LossResult, report: Report) -> TestSuite:
+    suite = TestSuite(words.one_line(loss.name))
+    suite.timestamp = words.one_line(report.started_at)
+    for name, value in (*sections.about(loss), *sections.settings(report), *sections.environment(report)):
+        suite.add_property(name, value)
+    suite.add_testcases(list(_cases(loss)))
+    return suite
+
+
+def _cases(loss: LossResult) -> Iterator[TestCase]:
+    name = words.one_line(loss.name)
+    for cell in loss.cells:
+        case = TestCase(f"{cell.exchange} W={cell.world_size}", name, _time(cell))
+        if cell.verdict == "mismatch":
+            found = [each for each in loss.counterexamples if _is_of(each.result.case, cell)]
+            case.result = [_problem(Failure(), cell, sections.counterexamples(found))]
+        elif cell.verdict == "unknown":
+            results = [each for each in loss.unknowns if _is_of(each.case, cell)]
+            case.result = [_problem(Error(), cell, sections.unjudged_cases(results))]
+        yield case
+    if not loss.cells:
+        yield _nothing_checked(name)
+
+
+def _is_of(case: Case, cell: Cell) -> bool:
+    return (case.exchange, case.world_size) == (cell.exchange, cell.world_size)
+
+
+def _problem(problem: Failure | Error, cell: Cell, entries: list[Entry]) -> Failure | Error:
+    """Say in short what happened, and in full what is known of it."""
+    nearest = words.nearest([cell])
+    said = [words.one_line(cell.note), words.nearest_in_words(nearest) if nearest else ""]
+    problem.type = cell.verdict
+    problem.message = "; ".join([cell.verdict, *filter(None, said)])
+    problem.text = "\n\n".join(map(_entry, entries)) or problem.message
+    return problem
+
+
+def _entry(entry: Entry) -> str:
+    lines = [entry.title, *(f"{name}: {value}" for name, value in entry.facts)]
+    for verbatim in entry.verbatim:
+        lines += [f"{verbatim.label}:", verbatim.text]
+    return "\n".join([*lines, *([f"replay: {entry.replay}"] if entry.replay else [])])
+
+
+def _nothing_checked(name: str) -> TestCase:
+    case = TestCase("nothing was checked", name, 0.0)
+    case.result = [Error("not one exchange was run at any world size", "unknown")]
+    return case
+
+
+def _time(cell: Cell) -> float:
+    return cell.elapsed_s if math.isfinite(cell.elapsed_s) else 0.0

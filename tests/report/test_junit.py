@@ -1,0 +1,73 @@
+"""JUnit XML: what CI systems make of a result.
+
+Oracle: the standard library's XML parser and junitparser's reader. Can see: an unknown or an empty result that passes,
+XML that cannot be read, cells that are lost.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from hypothesis import HealthCheck, given, settings
+from junitparser import JUnitXml
+
+from siglip_verify.report import junit
+from siglip_verify.result import Report
+
+from . import samples
+
+
+def parsed(report: Report) -> ElementTree.Element:
+    return ElementTree.fromstring(junit.render(report))
+
+
+def counts(report: Report) -> tuple[int | None, int | None, int | None]:
+    suites = JUnitXml.fromstring(junit.render(report))
+    return suites.tests, suites.failures, suites.errors
+
+
+def test_each_exchange_and_world_size_of_each_loss_is_a_test_case() -> None:
+    suites = parsed(samples.passing())
+    assert [suite.get("name") for suite in suites] == ["siglip_verify.loss:SigLipLoss", "open_clip:SigLipLoss"]
+    names = [case.get("name") for case in suites[0].iter("testcase")]
+    assert names == [f"{exchange} W={size}" for exchange in samples.EXCHANGES for size in range(1, 5)]
+    assert counts(samples.passing()) == (32, 0, 0)
+
+
+def test_a_mismatch_is_a_failure_with_its_counterexample() -> None:
+    assert counts(samples.mismatching()) == (16, 2, 0)
+    first, second = parsed(samples.mismatching()).iter("failure")
+    assert first.get("message") == "mismatch; bias gradient, 3.9e13 of its bound"
+    assert first.text is not None
+    assert "replay: siglip-verify replay 'bidir W=2 " in first.text
+    assert second.text == second.get("message")
+
+
+def test_what_came_to_no_judgement_is_an_error_and_not_a_pass() -> None:
+    assert counts(samples.unjudged()) == (16, 0, 2)
+    first, second = parsed(samples.unjudged()).iter("error")
+    assert first.text is not None
+    assert "rank 1: raised: ZeroDivisionError: division by zero" in first.text
+    assert second.get("message") == "unknown; ended: 2 cases of shift came to no judgement"
+
+
+def test_a_result_without_a_cell_is_an_error_and_not_a_pass() -> None:
+    assert counts(samples.report()) == (1, 0, 1)
+    assert counts(samples.report(samples.loss(cells=()))) == (1, 0, 1)
+
+
+def test_text_from_outside_comes_back_as_it_was_shown() -> None:
+    suites = parsed(samples.hostile())
+    assert suites[0].get("name") == samples.HOSTILE
+    failure = next(suites.iter("failure"))
+    assert failure.text is not None
+    assert "\\x00 \\u202e ]]> | ` * _ & \" ' \\ufffe é 数 🧪" in failure.text
+
+
+@given(report=samples.reports())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_any_result_can_be_read_and_no_cell_passes_that_did_not(report: Report) -> None:
+    cells = [cell for loss in report.losses for cell in loss.cells]
+    empty = sum(not loss.cells for loss in report.losses) + (not report.losses)
+    of = {verdict: sum(cell.verdict == verdict for cell in cells) for verdict in ("mismatch", "unknown")}
+    assert counts(report) == (len(cells) + empty, of["mismatch"], of["unknown"] + empty)
