@@ -1,0 +1,74 @@
+"""What findings and failures say in one sentence: causes that need no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from siglip_verify.check.diagnosis import words
+from siglip_verify.check.diagnosis.evidence import Evidence
+from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.records import Clue, RankFailure
+
+_SHOWN = 4
+
+# What findings mean for the loss, plainest cause first; of several, the first is said.
+_CAUSES: dict[str, str] = {
+    "self-send": "a rank sends to itself",
+    "deadlock": "ranks wait for each other in a ring and none can go on, a deadlock: post sends and receives together",
+    "collective-order": "ranks issue their collectives in different order",
+    "collective-size": "ranks hand over blocks of different size in one collective",
+    "dtype-differs": "the two ends of a message hold different dtypes, so its bits are read as something else",
+    "size-differs": "the two ends of a message differ in size: ranks do not hold as many rows",
+    "unwaited-receive": "a receive buffer is read before the wait for its message",
+    "narrow-wire": "features are sent in a narrower dtype than they have",
+}
+_CONSEQUENCES: dict[str, str] = {  # of what the numbers may say better
+    "unmatched-send": "a rank sends what its destination never receives",
+    "unmatched-receive": "a rank waits for what its source never sends",
+    "differs-from-plan": "the messages are not those that the exchange should send",
+}
+
+
+def messages_at_fault(evidence: Evidence) -> Statement | None:
+    """A finding names the cause by itself."""
+    return _said(evidence, _CAUSES)
+
+
+def messages_that_differ(evidence: Evidence) -> Statement | None:
+    """The numbers say nothing, and messages are missing or not those of the plan."""
+    return _said(evidence, _CONSEQUENCES)
+
+
+def _said(evidence: Evidence, meanings: dict[str, str]) -> Statement | None:
+    findings = evidence.found.findings or (evidence.plain.findings if evidence.plain else ())
+    for name, meaning in meanings.items():
+        first, *others = [finding.detail for finding in findings if finding.name == name] or [""]
+        if first:
+            clues = tuple(Clue(title=name, text=detail) for detail in others[:_SHOWN])
+            return Statement(f"messages-{name}", f"{meaning} ({first})", clues)
+    return None
+
+
+def failed_ranks(evidence: Evidence) -> Statement | None:
+    """Ranks gave no record."""
+    failures = evidence.found.failures
+    return Statement("ranks-failed", failure_sentence(failures)) if failures else None
+
+
+def failure_sentence(failures: Sequence[RankFailure]) -> str:
+    """Say why a case came to no judgement: who is to blame, and what happened there.
+
+    Args:
+        failures: The ranks that gave no record, and why.
+    """
+    if not failures:
+        return "no rank gave a record, and none failed: the world could not be made"
+    blamed = [failure for failure in failures if failure.blamed]
+    told = blamed or list(failures)
+    alike = [failure.rank for failure in told if (failure.kind, failure.detail) == (told[0].kind, told[0].detail)]
+    verb = {"raised": "raised", "died": "died", "hung": "hung", "stopped": "stopped"}[told[0].kind]
+    sentence = f"{words.ranks(alike)} {verb}: {told[0].detail}"
+    others = [failure.rank for failure in failures if failure not in told]
+    more = [failure.rank for failure in told if failure.rank not in alike]
+    sentence += f"; {words.ranks(more)} failed otherwise" if more else ""
+    return sentence + (f"; {words.ranks(others)} only suffer{'s' * (len(others) == 1)} from that" if others else "")

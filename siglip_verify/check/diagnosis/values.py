@@ -1,0 +1,161 @@
+"""Hypotheses about numbers as such: races, not a number, upstream, values reduced too early, precision, some ranks."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import torch
+
+from siglip_verify.case import DTYPES
+from siglip_verify.check import equivalence
+from siglip_verify.check.diagnosis import words
+from siglip_verify.check.diagnosis.evidence import LOSS, Evidence, Observation
+from siglip_verify.check.diagnosis.model import Array, Prediction
+from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.records import Clue
+
+
+def differs_between_runs(evidence: Evidence) -> Statement | None:
+    """The same case gives other numbers each time."""
+    seen, again = evidence.plain, evidence.again
+    if seen is None or again is None or not _finite(seen) or not seen.unexplained(_recorded(again)):
+        return None
+    return Statement(
+        "race",
+        "the same case gives other numbers each time it is run: something is read before the wait for it, or sent in "
+        "no fixed order",
+    )
+
+
+def not_a_number(evidence: Evidence) -> Statement | None:
+    """Something is inf or nan."""
+    seen = evidence.plain
+    if seen is None or _finite(seen):
+        return None
+    where = words.ranks(_not_finite(seen), seen.case.world_size)
+    sentence = f"the loss or a gradient is inf or nan on {where}"
+    if large := _large_logits(evidence):
+        return Statement("large-logits", f"{sentence} {large}")
+    if seen.case.world_size > 1 and evidence.verdicts.get(1) == "pass":
+        said = "memory may be read before the message has come that it waits for (it is filled with nan until then)"
+        return Statement("not-finite-with-peers", f"{sentence}, and never on one rank alone: {said}")
+    return Statement("not-finite", sentence)
+
+
+def _finite(seen: Observation) -> bool:
+    return not _not_finite(seen)
+
+
+def _not_finite(seen: Observation) -> list[int]:
+    return [rank for rank in range(seen.case.world_size) if not _is_finite(seen, rank)]
+
+
+def _recorded(seen: Observation) -> Prediction:
+    """Return what the ranks recorded as a prediction; a missing gradient is zero."""
+    zeros = np.zeros_like(seen.right.images[0])
+    return Prediction(
+        loss=np.array([record.loss for record in seen.records]),
+        image=np.stack([zeros if record.image_grad is None else record.image_grad for record in seen.records]),
+        text=np.stack([zeros if record.text_grad is None else record.text_grad for record in seen.records]),
+        scale=np.array([record.scale_grad or 0.0 for record in seen.records]),
+        bias=np.array([record.bias_grad or 0.0 for record in seen.records]),
+    )
+
+
+def _is_finite(seen: Observation, rank: int) -> bool:
+    record = seen.records[rank]
+    grads = (record.image_grad, record.text_grad, record.scale_grad, record.bias_grad)
+    return math.isfinite(record.loss) and all(bool(np.isfinite(grad).all()) for grad in grads if grad is not None)
+
+
+def right_only_at_small_logits(evidence: Evidence) -> Statement | None:
+    """It fails only where logits are large."""
+    large = _large_logits(evidence)
+    return Statement("large-logits", f"the numbers are wrong {large}") if large else None
+
+
+def _large_logits(evidence: Evidence) -> str:
+    seen = evidence.plain
+    if seen is None or not evidence.needed("scale") or abs(seen.case.scale) < 10:
+        return ""
+    return (
+        f"where logits are large (t = {seen.case.scale:g}, c = {seen.case.bias:g}), and right at t = 3.7: digits are "
+        "lost there, as by log(sigmoid(z)) in two steps"
+    )
+
+
+def upstream_ignored(evidence: Evidence) -> Statement | None:
+    """Gradients are what they would be with an upstream gradient of 1."""
+    seen = evidence.plain
+    if seen is None or not evidence.needed("upstream"):
+        return None
+    model = seen.right.but(weight=1 / seen.right.normalizers)
+    if seen.explained_by(model):
+        return Statement(
+            "upstream-ignored", "the upstream gradient that reaches the loss is ignored: gradients are as with 1"
+        )
+    ones, right = model.predict(), seen.right.predict()
+    for name in ("text", "image", "scale", "bias"):
+        if seen.explained_by(right._replace(**{name: getattr(ones, name)})):
+            said = f"the {name} gradient ignores the upstream gradient that reaches the loss: it is as with 1"
+            return Statement("upstream-ignored", said)
+    return None
+
+
+def local_value_reduced(evidence: Evidence) -> Statement | None:
+    """Every rank returns the loss of all ranks together."""
+    seen = evidence.plain
+    if seen is None or seen.wrong - LOSS or "loss" in seen.wrong:
+        return None
+    predicted = seen.right.predict()
+    if not seen.explained_by(predicted._replace(loss=np.full_like(predicted.loss, predicted.loss.mean()))):
+        return None
+    clue = Clue(title="if that is meant", text="declare it with --no-row-wise")
+    return Statement(
+        "local-loss-reduced", "the loss is the mean over ranks, the same on every rank, and not the rank's own", (clue,)
+    )
+
+
+def narrower_precision(evidence: Evidence) -> Statement | None:
+    """Errors are within the rounding of a narrower dtype."""
+    seen = evidence.plain
+    if seen is None:
+        return None
+    for dtype in sorted(DTYPES, key=lambda name: torch.finfo(getattr(torch, name)).eps):
+        if torch.finfo(getattr(torch, dtype)).eps <= torch.finfo(getattr(torch, seen.case.dtype)).eps:
+            continue
+        narrow = msgspec.structs.replace(seen.case, dtype=dtype, scalars="0-dim")
+        shares = equivalence.judge(narrow, seen.records, seen.reference, row_wise=seen.spec.row_wise)
+        if all(share.share <= 1 for share in shares):
+            said = f"errors are as large as {dtype} rounds, where everything is {seen.case.dtype}"
+            return Statement("narrow-precision", f"{said}: something is narrower on its way")
+    return None
+
+
+def only_some_ranks(evidence: Evidence) -> Statement | None:
+    """Some ranks are right and others are not."""
+    seen = evidence.plain
+    if seen is None or not seen.spec.row_wise:
+        return None
+    predicted = seen.right.predict()
+    alike = [rank for rank in range(seen.case.world_size) if _agrees(seen, rank, predicted.loss, predicted.image)]
+    if not 0 < len(alike) < seen.case.world_size:
+        return None
+    wrong = [rank for rank in range(seen.case.world_size) if rank not in alike]
+    verb = f"compute{'s' * (len(alike) == 1)}"
+    said = f"only {words.ranks(alike)} {verb} the right loss and image gradient, {words.ranks(wrong)} not"
+    rooted = ": a rooted reduce leaves its result on its root alone" if " reduce" in seen.operations else ""
+    return Statement("some-ranks", said + rooted)
+
+
+def _agrees(seen: Observation, rank: int, loss: Array, image: Array) -> bool:
+    record = seen.records[rank]
+    close = abs(record.loss - loss[rank]) <= seen.tolerance * max(1.0, abs(loss[rank]))
+    grad = record.image_grad
+    return (
+        close
+        and grad is not None
+        and bool(np.abs(grad - image[rank]).max() <= seen.tolerance * max(1.0, np.abs(image).max()))
+    )

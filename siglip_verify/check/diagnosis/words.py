@@ -1,0 +1,59 @@
+"""How ranks, blocks and numbers are named in a sentence.
+
+Here: text. Not here: what is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from siglip_verify.check.diagnosis.model import Array
+
+ROUND = ", and so on around the ring"
+_CLAUSES = 2
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write `a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def ranks(numbers: Iterable[int], world_size: int | None = None) -> str:
+    """Write `rank 1` or `ranks 0, 2 and 3`; `every rank` where all of a world size are meant."""
+    named = [str(number) for number in sorted(set(numbers))]
+    if len(named) == world_size:
+        return "every rank"
+    return f"rank{'s' if len(named) > 1 else ''} {listed(named)}"
+
+
+def times(number: float) -> str:
+    """Write `twice`, `3 times` or `0.5 times`."""
+    return {1.0: "once", 2.0: "twice"}.get(number, f"{number:g} times")
+
+
+def factor(value: float, world_size: int, batch: int, tolerance: float) -> str:
+    """Name a factor by what it is made of, with its number: `1/W (0.25)`, `b (3)`, `1/2`, `-1`."""
+    total = world_size * batch
+    sizes = {"W": world_size, "b": batch, "N": total, "b*b": batch * batch}
+    named = sizes | {f"1/{name if name != 'b*b' else '(b*b)'}": 1 / size for name, size in sizes.items()}
+    for name, size in named.items():
+        if size != 1 and abs(value - size) <= tolerance * size:
+            return f"{name} ({size:.3g})"
+    return f"1/{1 / value:g}" if 0 < value < 1 and (1 / value).is_integer() else f"{value:.6g}"
+
+
+def is_around_the_ring(values: Array) -> bool:
+    """Tell whether [W, W] numbers are alike for all ranks, each as seen from its own place in the ring."""
+    from_own_place = np.stack([np.roll(row, -rank) for rank, row in enumerate(values)])
+    return bool((from_own_place == from_own_place[0]).all())
+
+
+def each_rank(clauses: Sequence[str], values: Array) -> str:
+    """Say a clause of each rank; of the first alone where all are alike, and no more than a few."""
+    said = [clause for clause in clauses if clause]
+    if is_around_the_ring(values) and len(said) > 1:
+        return said[0] + ROUND
+    more = len(said) - _CLAUSES
+    return "; ".join(said[:_CLAUSES]) + (f"; {more} more rank{'s' * (more > 1)} alike" if more > 0 else "")
