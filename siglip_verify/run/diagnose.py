@@ -1,0 +1,181 @@
+"""The runs that a diagnosis needs: a plain case that still fails, other world sizes, the coverage probe.
+
+Some twenty steps on warm worlds: one or two seconds. A shrunk case is the smallest that fails, and says little: at
+b = d = 1 many faults look alike. So the same fault is looked for in a case that is large and plain; where it does not
+show there, the case is made plain field by field, and the fields that resist are what the fault needs.
+
+Here: choosing and making runs. Not here: what they say (`check.diagnosis`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from siglip_verify.adapt import LossSpecError
+from siglip_verify.case import Case
+from siglip_verify.check.counts import operations
+from siglip_verify.check.coverage import Coverage, coverage, probe_cases
+from siglip_verify.check.diagnosis import Evidence, Observation, diagnose, failure_sentence
+from siglip_verify.check.diagnosis.fit import MAX_WORLD_SIZE
+from siglip_verify.check.expected import normalizers
+from siglip_verify.records import CaseResult, Clue, Diagnosis
+from siglip_verify.run.judge import CaseJudge, Watched
+
+WORLD_SIZES = (1, 2, 3, 4, 5)
+MOST_TELLING = (4, 5, 3, 2)  # at 4 all hops of every exchange differ from each other; at 2 most faults look alike
+_LEAST_TIMEOUT_S = 5.0
+_BUDGET_S = 12.0
+_NOTES = 3
+_PLAIN = Case(seed=1)
+# Fields made plain, in this order; those named together only make sense together.
+_FIELDS: tuple[tuple[str, ...], ...] = (
+    ("batch", "dim"),
+    ("features",),
+    ("dtype", "scalars"),
+    ("scale", "bias"),
+    ("layout",),
+    ("upstream",),
+    ("frozen",),
+    ("scalars",),
+    ("chunk_size",),
+)
+
+
+def diagnose_mismatch(judge: CaseJudge, found: CaseResult) -> Diagnosis:
+    """Say what is wrong with a loss that fails on a case; a run that does not end becomes evidence.
+
+    Args:
+        judge: Judges cases of this loss.
+        found: A case that fails, as small as can be.
+    """
+    return _Runs(judge, found).diagnosis()
+
+
+class _Runs:
+    """The runs made for one diagnosis."""
+
+    def __init__(self, judge: CaseJudge, found: CaseResult) -> None:
+        self._judge = judge
+        self._found = found
+        self._notes: list[Clue] = []
+        self._closed: set[int] = set()
+        self._timeout_s = min(judge.worlds.timeout_s, max(_LEAST_TIMEOUT_S, 20 * found.elapsed_s))
+        self._give_up_s = time.monotonic() + _BUDGET_S
+
+    def diagnosis(self) -> Diagnosis:
+        """Make the runs and say what they show."""
+        if not self._found.shares:  # ranks failed: to run it again would only fail again, perhaps by hanging
+            return diagnose(Evidence(found=self._found, verdicts={}))
+        case = self._found.case
+        seen = self._at_world_sizes(plain_case(case))
+        if not _failing(seen):
+            seen = self._at_world_sizes(self._made_plain(case))
+        world_size = next((size for size in (*MOST_TELLING, case.world_size, *seen) if size in _failing(seen)), None)
+        chosen = None if world_size is None else self._observation(seen[world_size])
+        again = None if chosen is None else self._watch(chosen.case)
+        return diagnose(
+            Evidence(
+                found=self._found,
+                plain=chosen,
+                again=None if again is None else self._observation(again),
+                needs=() if chosen is None else needs(chosen.case),
+                coverage=None if chosen is None else self._coverage(chosen.case),
+                verdicts={size: watched.result.verdict for size, watched in seen.items()},
+                notes=tuple(self._notes[:_NOTES]),
+            )
+        )
+
+    def _at_world_sizes(self, case: Case) -> dict[int, Watched]:
+        """Run a case at each world size that is tried, its own first."""
+        sizes = dict.fromkeys((case.world_size, *WORLD_SIZES))
+        runs = {size: self._watch(at_world_size(case, size)) for size in sizes}
+        return {size: watched for size, watched in sorted(runs.items()) if watched is not None}
+
+    def _made_plain(self, case: Case) -> Case:
+        """Make a case plain field by field, as far as it goes on failing."""
+        plain = plain_case(case)
+        for fields in _FIELDS:
+            changed = msgspec.structs.replace(case, **{field: getattr(plain, field) for field in fields})
+            if changed != case and (watched := self._watch(changed)) and watched.result.verdict == "mismatch":
+                case = changed
+        return case
+
+    def _coverage(self, case: Case) -> Coverage | None:
+        probes = probe_cases(case)
+        runs = [self._watch(probe, "the probe") for probe in probes]
+        records = [watched.records for watched in runs if watched is not None and watched.records]
+        if len(records) < len(probes):
+            return None
+        return coverage(probes[0], records[0], records[1], normalizers(probes[0], self._judge.spec))
+
+    def _observation(self, watched: Watched) -> Observation:
+        result = watched.result
+        return Observation(
+            spec=self._judge.spec,
+            case=result.case,
+            records=watched.records,
+            shares=result.shares,
+            findings=result.findings,
+            operations=operations(watched.events),
+        )
+
+    def _watch(self, case: Case, what: str = "a run") -> Watched | None:
+        """Run a case, unless its world size did not answer before or time is over."""
+        if case.world_size in self._closed or time.monotonic() > self._give_up_s:
+            return None
+        try:
+            watched = self._judge.watch(case, timeout_s=self._timeout_s)
+        except LossSpecError as error:
+            return self._note(case, what, f"is not possible: {error}")
+        if watched.records:
+            return watched
+        return self._note(case, what, f"did not end: {failure_sentence(watched.result.failures)}")
+
+    def _note(self, case: Case, what: str, text: str) -> None:
+        """Keep what went wrong as evidence, and leave this world size alone from here on."""
+        self._closed.add(case.world_size)
+        self._notes.append(Clue(title=f"{what} at W = {case.world_size}", text=f"{text} ({case})"))
+
+
+# ------------------------------------------------------------------ cases
+def plain_case(case: Case) -> Case:
+    """Return a case of the same exchange and W in which every fault that can show does, and all are told apart."""
+    batch = telling_batch(case.world_size)
+    dim = telling_dim(case.world_size, batch)
+    return msgspec.structs.replace(_PLAIN, exchange=case.exchange, world_size=case.world_size, batch=batch, dim=dim)
+
+
+def at_world_size(case: Case, world_size: int) -> Case:
+    """Return a plain case, or one made plain as far as it goes, at another W."""
+    if world_size == case.world_size:
+        return case
+    batch = case.batch if needs(case) else telling_batch(world_size)  # a fault may need just this batch
+    dim = telling_dim(world_size, batch) if case.dim > 1 else case.dim
+    return msgspec.structs.replace(case, world_size=world_size, batch=batch, dim=dim)
+
+
+def telling_dim(world_size: int, batch: int) -> int:
+    """Return d so that all texts are independent and a gradient has more numbers than there are blocks."""
+    return max(2 * world_size * batch, world_size**2 if world_size <= MAX_WORLD_SIZE else 1)
+
+
+def telling_batch(world_size: int) -> int:
+    """Return b so that W, b, W b and b b all differ, and b b rows of a block are more than W blocks."""
+    batch = max(3, math.ceil(math.sqrt(2 * world_size)))
+    return next(b for b in range(batch, batch + 4) if world_size not in (b, b * b))
+
+
+def needs(case: Case) -> tuple[tuple[str, str], ...]:
+    """List the fields in which a case is not plain."""
+    fields: Iterable[str] = dict.fromkeys(field for fields in _FIELDS[1:] for field in fields)
+    values: dict[str, Any] = {field: getattr(case, field) for field in fields}
+    return tuple((field, str(value)) for field, value in values.items() if value != getattr(_PLAIN, field))
+
+
+def _failing(seen: dict[int, Watched]) -> list[int]:
+    return [size for size, watched in seen.items() if watched.result.verdict == "mismatch"]
