@@ -12,9 +12,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from siglip_verify.errors import UsageError
+
 Exchange = Literal["bidir", "shift", "reduce", "gather"]
 DType = Literal["float64", "float32", "bfloat16", "float16"]
-Features = Literal["random", "identical", "orthogonal", "antipodal", "unnormalized", "one-hot-by-rank"]
+Features = Literal[
+    "random",
+    "identical",
+    "orthogonal",
+    "antipodal",
+    "unnormalized",
+    "one-hot-by-rank",
+    "equal-on-all-ranks",
+]
 Layout = Literal["contiguous", "transposed", "strided"]
 Frozen = Literal["none", "image", "text"]
 Upstream = Literal["one", "scaled", "by-rank"]
@@ -70,9 +80,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         for name, value in (("scale", self.scale), ("bias", self.bias)):
             if not math.isfinite(value):
-                raise ValueError(f"{name} must be finite; got {name}={value}")
+                raise UsageError(f"{name} must be finite; got {name}={value}")
         if self.features == "one-hot-by-rank" and self.dim < self.world_size:
-            raise ValueError(f"one-hot-by-rank features need d >= W; got W={self.world_size}, d={self.dim}")
+            raise UsageError(f"one-hot-by-rank features need d >= W; got W={self.world_size}, d={self.dim}")
 
     def __str__(self) -> str:
         return format_case(self)
@@ -102,11 +112,11 @@ def parse_case(line: str) -> Case:
         name = _LONG.get(short, short)
         if not equals or name not in Case.__struct_fields__:
             known = ", ".join(_SHORT.get(field, field) for field in Case.__struct_fields__[1:])
-            raise ValueError(f"a case is an exchange and name=value words with the names {known}; got {word!r}")
+            raise UsageError(f"a case is an exchange and name=value words with the names {known}; got {word!r}")
         if name in fields:
-            raise ValueError(f"a case names each field once; got {word!r} after {short}={fields[name]}")
+            raise UsageError(f"a case names each field once; got {word!r} after {short}={fields[name]}")
         fields[name] = value
     try:
         return msgspec.convert(fields, Case, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(f"not a case: {error}; got {line!r}") from None
+        raise UsageError(f"not a case: {error}; got {line!r}") from None

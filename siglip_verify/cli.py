@@ -21,14 +21,27 @@ from rich.console import Console
 
 from siglip_verify.adapt import OURS, Argument, LossSpec
 from siglip_verify.case import Case, DType, Exchange, Frozen, parse_case
-from siglip_verify.report import ConsoleListener, render, render_messages, write, write_step
+from siglip_verify.errors import UsageError
+from siglip_verify.report import (
+    FORMATS,
+    ConsoleListener,
+    ReportFolderError,
+    load,
+    render,
+    render_messages,
+    write,
+    write_step,
+)
+from siglip_verify.report import bugs as bug_report
 from siglip_verify.result import Report
 from siglip_verify.run import count_messages, run, run_case, settings
+from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
 from siglip_verify.run.events import Listener
-from siglip_verify.world import WorldError
+from siglip_verify.world import WorldError, Worlds
 
 EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
 USAGE, INTERRUPTED = 2, 130
+ALL_FORMATS = ",".join(FORMATS)
 
 _CONFIG = (
     cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
@@ -66,7 +79,6 @@ class LossFlags:
     scale_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the scale.")] = None
     bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
     log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.", negative=())] = False
-
     any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.", negative=())] = False
 
     def specs(self) -> list[LossSpec]:
@@ -97,6 +109,7 @@ def check(
     seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
     report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
 ) -> int:
     """Hold a distributed loss against a single-device float64 oracle, on real gloo processes.
 
@@ -121,7 +134,7 @@ def check(
         timeout_s=timeout,
         report_dir=report_dir,
     )
-    return _show(lambda listener: run(chosen, listener), report_dir)
+    return _show(lambda listener: run(chosen, listener), report_dir, report)
 
 
 @app.command
@@ -131,6 +144,7 @@ def replay(
     flags: LossFlags = LossFlags(),
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = 20.0,
     report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
 ) -> int:
     """Run one case again, as a counterexample printed it.
 
@@ -152,7 +166,7 @@ def replay(
         timeout_s=timeout,
         report_dir=report_dir,
     )
-    return _show(lambda listener: run_case(chosen, parsed, listener), report_dir)
+    return _show(lambda listener: run_case(chosen, parsed, listener), report_dir, report)
 
 
 @app.command
@@ -186,7 +200,7 @@ def messages(
     case = Case(exchange=exchange, world_size=world_size, batch=batch, dim=dim, dtype=dtype, frozen=frozen, seed=1)
     specs = flags.specs() or [LossSpec()]
     if len(specs) > 1:
-        raise ValueError(f"messages are counted of one loss; got {len(specs)} times --loss")
+        raise UsageError(f"messages are counted of one loss; got {len(specs)} times --loss")
     chosen = settings(specs, exchanges=[exchange], world_sizes=[world_size], examples=1, timeout_s=timeout)
     report = count_messages(chosen, case)
     console = Console()
@@ -197,23 +211,108 @@ def messages(
     return EXIT_CODES[report.verdict]
 
 
-def _show(go: Callable[[Listener], Report], report_dir: Path | None) -> int:
+@app.command
+def bugs(
+    *,
+    only: Annotated[tuple[str, ...], Parameter(help="Ids of the catalogue; may be repeated.", negative=())] = (),
+    quick: Annotated[bool, Parameter(help="One bug of each kind, and nothing else.", negative=())] = False,
+    seed: Annotated[int, Parameter(help="Where the draws start.")] = 0,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 5.0,
+    output: Annotated[
+        Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
+    ] = "text",
+) -> int:
+    """Plant every known bug in a correct loss, and see whether the check catches it and says what it is.
+
+    The full run holds right losses that are written differently against the same check, and says what weaker checkers
+    (the loss alone, two ranks alone, ...) would have missed.
+
+    ```
+    siglip-verify bugs
+    siglip-verify bugs --only gather-no-grad --only bidir-ping-pong
+    siglip-verify bugs --quick --format json
+    ```
+    """
+    chosen = chosen_bugs(only or (QUICK if quick else ()))
+    whole = not only and not quick
+    told = Console(stderr=True)
+    with Worlds(timeout_s=timeout) as worlds:
+        result = run_catalogue(
+            worlds,
+            chosen,
+            seed=seed,
+            controls=all_controls() if whole else (),
+            weaker=whole,
+            progress=lambda done: told.print(bug_report.line(done), style="dim", markup=False, highlight=False),
+        )
+    if output == "text":
+        bug_report.render(result, Console())
+    else:
+        print(bug_report.json(result).decode() if output == "json" else bug_report.markdown(result), end="")
+    return EXIT_CODES[result.verdict]
+
+
+@app.command(name="report")
+def render_again(
+    source: Annotated[Path, Parameter(help="A report.json that an earlier run wrote.")],
+    *,
+    output: Annotated[str, Parameter(name="--format", help="text, or other formats, with commas.")] = "text",
+    report_dir: Annotated[Path | None, Parameter(help="Where files go; default: beside the source.")] = None,
+) -> int:
+    """Render a finished result again from its JSON alone, and exit with its verdict's code.
+
+    ```
+    siglip-verify report reports/report.json
+    siglip-verify report reports/report.json --format html,junit --report-dir pages
+    ```
+    """
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from None
+    result = load(text)
+    names = _formats(output, "text", *FORMATS)
+    if "text" in names:
+        render(result, Console())
+    _write(result, [name for name in names if name != "text"], report_dir or source.parent)
+    return EXIT_CODES[result.verdict]
+
+
+def _show(go: Callable[[Listener], Report], report_dir: Path | None, formats: str) -> int:
     """Run something while showing how it goes on, then show and write what came out."""
+    names = _formats(formats, *FORMATS)
     console = Console()
     with ConsoleListener(console) as listener:
-        report = go(listener)
-    render(report, console)
+        result = go(listener)
+    render(result, console)
     if report_dir is not None:
-        for path in write(report, ["json", "messages", "trace"], report_dir):
-            console.print(f"wrote {path}", markup=False, highlight=False)
-    return EXIT_CODES[report.verdict]
+        _write(result, names, report_dir)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("ab") as file:  # a CI system's own file, to which every step adds
+            file.write(FORMATS["md"].render(result))
+    return EXIT_CODES[result.verdict]
+
+
+def _formats(text: str, *known: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"a report is written as one of {', '.join(known)}; got {name!r}")
+    return names
+
+
+def _write(result: Report, names: list[str], folder: Path) -> None:
+    console = Console()
+    for path in write(result, names, folder):
+        console.print(f"wrote {path}", markup=False, highlight=False)
 
 
 def _argument(word: str) -> tuple[str, Argument]:
     """Read KEY=VALUE, the value as JSON where it is JSON and as text where it is not."""
     key, equals, value = word.partition("=")
     if not equals or not key:
-        raise ValueError(f"--arg takes KEY=VALUE; got {word!r}")
+        raise UsageError(f"--arg takes KEY=VALUE; got {word!r}")
     try:
         return key, msgspec.json.decode(value, type=Argument)
     except msgspec.MsgspecError:
@@ -235,7 +334,7 @@ def exit_code(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted", style="yellow")
         return INTERRUPTED
-    except ValueError as error:  # SettingsError, LossSpecError, a case that cannot be read
+    except (UsageError, ReportFolderError) as error:
         errors.print(f"siglip-verify: {error}", style="red", markup=False)
         return USAGE
     except WorldError as error:  # no rank gave a record, so there is no result to show

@@ -11,7 +11,18 @@ from typing import Literal
 import msgspec
 
 from siglip_verify.case import Case, Exchange
-from siglip_verify.records import CaseResult, Cell, Counterexample, Event, Finding, Verdict, WireCount
+from siglip_verify.records import (
+    CaseResult,
+    Cell,
+    Counterexample,
+    Event,
+    Finding,
+    Phase,
+    Quantity,
+    RankFailure,
+    Verdict,
+    WireCount,
+)
 
 SCHEMA_VERSION = 1
 
@@ -56,20 +67,145 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that arrived: the send and the receive that took it, each by rank and sequence number."""
+
+    src_rank: int
+    src_sequence: int
+    dst_rank: int
+    dst_sequence: int
+
+
 class StepMessages(msgspec.Struct, frozen=True, kw_only=True):
     """Every operation of one step.
 
     Attributes:
         case: The step.
-        events: What all ranks posted, by rank and in order.
+        events: What all ranks posted, by rank and in order; of a step that did not end, what was posted by then.
         wire: What the kernel says each rank sent to each peer in each phase; None where it does not say.
+        matches: Which receive took which send.
         findings: What is wrong with the messages.
+        failures: Ranks that gave no record, or not a whole one.
+        notes: Operations that the recorder does not know.
     """
 
     case: Case
     events: tuple[Event, ...]
     wire: tuple[WireCount, ...] | None
+    matches: tuple[Match, ...] = ()
     findings: tuple[Finding, ...] = ()
+    failures: tuple[RankFailure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Say mismatch if anything was found, unknown if a rank failed, else pass; of messages, not of numbers."""
+        if self.findings:
+            return "mismatch"
+        return "unknown" if self.failures else "pass"
+
+
+class RankTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rank does in one step, forward and backward together.
+
+    Attributes:
+        rank: The rank.
+        sends, receives, collectives: How many it posted.
+        payload_bytes: What it hands over in sends and collectives.
+        wire_bytes, segments: What the kernel says its sockets sent; None where it does not say.
+        modelled_wire_bytes: What gloo should send for these operations; None where no model is known for one of them.
+    """
+
+    rank: int
+    sends: int
+    receives: int
+    collectives: int
+    payload_bytes: int
+    wire_bytes: int | None
+    segments: int | None
+    modelled_wire_bytes: int | None
+
+
+class CollectiveRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of collective in a step, and what it is as messages of a ring algorithm.
+
+    Attributes:
+        exchange, phase, kind: Which.
+        calls: How often rank 0 calls it, counted.
+        payload_bytes: What rank 0 hands over a call, counted (the largest, where they differ).
+        ring_messages, ring_bytes: What a rank sends in all calls by the ring algorithm, modelled; None where there is
+            none (rooted collectives).
+    """
+
+    exchange: Exchange
+    phase: Phase
+    kind: str
+    calls: int
+    payload_bytes: int
+    ring_messages: int | None
+    ring_bytes: int | None
+
+
+class GatherBackwardCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What it costs a rank to bring gather's gradients home by some collective.
+
+    Attributes:
+        collective: Which, in words.
+        calls: How many calls it takes.
+        payload_bytes: What a rank hands over.
+        ring_bytes: What a rank must send by the best algorithm, modelled.
+        modelled_wire_bytes: What gloo's sockets should send.
+        wire_bytes: What they did send, measured on the spot (maximum over ranks); None where the kernel does not say.
+        note: Why.
+    """
+
+    collective: str
+    calls: int
+    payload_bytes: int
+    ring_bytes: int
+    modelled_wire_bytes: int
+    wire_bytes: int | None
+    note: str
+
+    @property
+    def times_needed(self) -> float | None:
+        """How many times the bytes that must be sent are on the wire, measured."""
+        return None if self.wire_bytes is None else self.wire_bytes / self.ring_bytes
+
+
+class MessageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The finished result of counting one step of one loss, and its other exchanges beside it.
+
+    Attributes:
+        name, target, declared: The loss, as in `LossResult`.
+        step: The step, operation by operation.
+        wrong_beside: Steps of other exchanges in which something is wrong.
+        totals: What each rank does.
+        payload_matrix: Payload bytes of messages from each rank (row) to each rank (column), counted.
+        wire_matrix: Bytes that each rank's sockets sent to each rank, measured; None where the kernel does not say.
+        rows: Plan, count, wire and lower bound of each exchange that was counted at this step's size.
+        collectives: The collectives of these, as messages of ring algorithms.
+        gather_backward: What gather's backward costs by one collective or another; empty with one rank.
+        environment: Versions and machine, in words.
+    """
+
+    name: str
+    target: str
+    declared: str
+    step: StepMessages
+    totals: tuple[RankTotal, ...]
+    payload_matrix: tuple[tuple[int, ...], ...]
+    wire_matrix: tuple[tuple[int, ...], ...] | None
+    rows: tuple[MessageRow, ...]
+    collectives: tuple[CollectiveRow, ...]
+    gather_backward: tuple[GatherBackwardCost, ...]
+    environment: dict[str, str]
+    wrong_beside: tuple[StepMessages, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Say the worst of the steps' verdicts; of messages, not of numbers."""
+        return worst(step.verdict for step in (self.step, *self.wrong_beside))
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +228,7 @@ class LossResult(msgspec.Struct, frozen=True, kw_only=True):
         unknowns: Cases that came to no judgement.
         left_out: Dimensions that were not checked, and why.
         messages: What it sends, for the steps that were counted.
+        sample_step: One of these steps, operation by operation: bidir where it was counted, at the largest W up to 5.
     """
 
     name: str
@@ -103,6 +240,7 @@ class LossResult(msgspec.Struct, frozen=True, kw_only=True):
     unknowns: tuple[CaseResult, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     messages: tuple[MessageRow, ...] = ()
+    sample_step: StepMessages | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +275,87 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def unknowns(self) -> tuple[CaseResult, ...]:
         """Every case that came to no judgement, of every loss."""
         return tuple(case for loss in self.losses for case in loss.unknowns)
+
+    @property
+    def sample_step(self) -> StepMessages | None:
+        """The sample step of the first loss that has one."""
+        return next((loss.sample_step for loss in self.losses if loss.sample_step is not None), None)
+
+
+class BugResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether one planted bug was caught.
+
+    Attributes:
+        id, sentence, source: The entry of the catalogue.
+        caught: mismatch, or how a rank failed (raised, died, hung); empty if it was missed.
+        cases: How many cases it took, the one that caught it included.
+        case: The case that caught it, as drawn.
+        quantities: What was out of its bound there.
+        findings: What was wrong with the messages there.
+        diagnosis: The sentence that a user reads.
+        named: Whether that sentence says what the entry expects.
+        missed_by: The weaker checkers that saw nothing wrong in as many cases of their own kind.
+        elapsed_s: Seconds, measured.
+    """
+
+    id: str
+    sentence: str
+    source: str
+    caught: str
+    cases: int
+    case: str
+    quantities: tuple[Quantity, ...]
+    findings: tuple[str, ...]
+    diagnosis: str
+    named: bool
+    missed_by: tuple[str, ...]
+    elapsed_s: float
+
+
+class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a loss that is right, though written differently, was accepted; `case` is the first that was not."""
+
+    id: str
+    sentence: str
+    verdict: Verdict
+    cases: int
+    case: str
+    elapsed_s: float
+
+
+class WeakerChecker(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checker that looks at less would have missed, of the `of` bugs that show in numbers."""
+
+    name: str
+    looks_at: str
+    of: int
+    missed: tuple[str, ...]
+
+
+class CatalogueResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The verifier held against the catalogue of known bugs.
+
+    Attributes:
+        seed: Where the draws started.
+        bugs: One for each entry that was run.
+        controls: One for each control that was run.
+        weaker: What weaker checkers would have missed; empty where that was not looked at.
+        elapsed_s: Seconds, measured.
+    """
+
+    seed: int
+    bugs: tuple[BugResult, ...]
+    controls: tuple[ControlResult, ...] = ()
+    weaker: tuple[WeakerChecker, ...] = ()
+    elapsed_s: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Say pass if every bug was caught and every control accepted, unknown if nothing was run, else mismatch."""
+        if not self.bugs and not self.controls:
+            return "unknown"
+        caught = all(bug.caught for bug in self.bugs)
+        return "pass" if caught and all(control.verdict == "pass" for control in self.controls) else "mismatch"
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from siglip_verify.errors import UsageError
+
 Reduction = Literal["mean", "sum"]
 Normalizer = Literal["b", "N", "b*b", "1"]
 Argument = str | int | float | bool | None
@@ -58,7 +60,7 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return tuple(float({"b": b, "N": total, "b*b": b * b, "1": 1}[self.normalizer]) for b in batches)
 
 
-class LossSpecError(ValueError):
+class LossSpecError(UsageError):
     """The declaration names something that is not there, or cannot be used. The message names it and the mend."""
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from siglip_verify.report import html, json, junit, markdown
-from siglip_verify.result import Report
+from siglip_verify.errors import UsageError
+from siglip_verify.report import html, json, jsonl, junit, markdown, trace
+from siglip_verify.result import Report, StepMessages
 
 
 class Format(NamedTuple):
@@ -21,11 +22,21 @@ class Format(NamedTuple):
     render: Callable[[Report], bytes]
 
 
+def _sample_messages(report: Report) -> bytes:
+    return jsonl.dump(report.sample_step)
+
+
+def _sample_trace(report: Report) -> bytes:
+    return trace.dump(report.sample_step)
+
+
 FORMATS: Mapping[str, Format] = {
     "html": Format("report.html", html.render),
     "json": Format("report.json", json.dump),
     "junit": Format("junit.xml", junit.render),
     "md": Format("report.md", markdown.render),
+    "messages": Format("messages.jsonl", _sample_messages),
+    "trace": Format("trace.json", _sample_trace),
 }
 
 
@@ -54,11 +65,26 @@ def write(report: Report, formats: Iterable[str], folder: Path | str) -> list[Pa
     names = list(dict.fromkeys(formats))
     for name in names:
         if name not in FORMATS:
-            raise ValueError(f"a report is written as one of {', '.join(FORMATS)}; got {name!r}")
-    folder = Path(folder)
+            raise UsageError(f"a report is written as one of {', '.join(FORMATS)}; got {name!r}")
+    return _write_all([(FORMATS[name].file_name, FORMATS[name].render(report)) for name in names], Path(folder))
+
+
+def write_step(step: StepMessages, folder: Path | str) -> list[Path]:
+    """Write one step's messages as events and as a trace into a folder, which is made if it is not there.
+
+    Returns:
+        The files written: `messages.jsonl` and `trace.json`.
+
+    Raises:
+        ReportFolderError: The folder cannot be made or written to.
+    """
+    return _write_all([("messages.jsonl", jsonl.dump(step)), ("trace.json", trace.dump(step))], Path(folder))
+
+
+def _write_all(contents: Iterable[tuple[str, bytes]], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [_replace(folder / FORMATS[name].file_name, FORMATS[name].render(report)) for name in names]
+        return [_replace(folder / file_name, content) for file_name, content in contents]
     except OSError as error:
         reason = error.strerror or error
         raise ReportFolderError(

@@ -12,6 +12,7 @@ from functools import cache
 import msgspec
 from msgspec import inspect
 
+from siglip_verify.errors import UsageError
 from siglip_verify.result import SCHEMA_VERSION, Report
 
 NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -36,14 +37,14 @@ def load(text: bytes) -> Report:
     try:
         plain = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"a report is JSON; got {error}: {_MEND}") from None
+        raise UsageError(f"a report is JSON; got {error}: {_MEND}") from None
     version = plain.get("schema_version") if isinstance(plain, dict) else None
     if version != SCHEMA_VERSION:
-        raise ValueError(f"a report has schema_version {SCHEMA_VERSION}; got schema_version={version!r}: {_MEND}")
+        raise UsageError(f"a report has schema_version {SCHEMA_VERSION}; got schema_version={version!r}: {_MEND}")
     try:
         return msgspec.convert(_with_non_finite(plain, _report_type(), "$"), Report)
     except msgspec.ValidationError as error:
-        raise ValueError(f"a report follows report.schema.json; got {error}: {_MEND}") from None
+        raise UsageError(f"a report follows report.schema.json; got {error}: {_MEND}") from None
 
 
 @cache

@@ -14,12 +14,13 @@ import msgspec
 
 from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, LossSpecError, open_clip_installed, resolve
 from siglip_verify.case import EXCHANGES, Exchange
+from siglip_verify.errors import UsageError
 from siglip_verify.run.strategies import PROFILES
 
 MAX_WORLD_SIZE = 64
 
 
-class SettingsError(ValueError):
+class SettingsError(UsageError):
     """A setting has a value that it cannot have; the message names both and the mend."""
 
 
