@@ -70,6 +70,7 @@ def lint(
     dtype: str,
     feature_numel: int,
     failures: Sequence[RankFailure] = (),
+    past_forward: Collection[int] = (),
     waits_seen: bool = False,
 ) -> tuple[Finding, ...]:
     """Find what is wrong with the messages of one step, whatever the loss.
@@ -84,6 +85,7 @@ def lint(
         feature_numel: b d, the numbers in one rank's text features.
         failures: The ranks that gave no record. Those that hung, and those that raised without being blamed, were
             waiting for a peer; where any other failed, that explains why these wait, and no deadlock is looked for.
+        past_forward: Ranks that are known to have left forward; those with an operation in backward always have.
         waits_seen: Whether the recorder sees every wait for a receive return; without it `returned_s` says nothing.
 
     Returns:
@@ -100,7 +102,7 @@ def lint(
     found = [
         *(_finding("self-send", event, describe(event)) for event in ordered if _to_itself(event)),
         *_refused_self_sends(failures),
-        *_unmatched(matching, apart, world_size, over),
+        *_unmatched(matching, apart, world_size, over, past_forward),
         *_unlike_ends(matching),
         *_unlike_collectives(apart, world_size, over),
         *_narrow(apart, dtype, feature_numel),
@@ -126,9 +128,11 @@ def _refused_self_sends(failures: Iterable[RankFailure]) -> Iterator[Finding]:
             yield Finding(name="self-send", rank=failure.rank, detail=f"rank {failure.rank}: {failure.detail}")
 
 
-def _unmatched(matching: Matching, events: list[Event], world_size: int, over: Collection[int]) -> Iterator[Finding]:
+def _unmatched(
+    matching: Matching, events: list[Event], world_size: int, over: Collection[int], past_forward: Collection[int]
+) -> Iterator[Finding]:
     unclear = {event.rank for event in events if event.kind == "unknown"}
-    in_backward = {event.rank for event in events if event.phase == "backward"}
+    in_backward = {event.rank for event in events if event.phase == "backward"} | set(past_forward)
 
     def has_no_more_for(event: Event, rank: int) -> bool:
         past = rank in over or (event.phase == "forward" and rank in in_backward)

@@ -6,7 +6,7 @@ totals (`counts`, `totals`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from siglip_verify.case import Case
 from siglip_verify.check import conformance, messages
@@ -17,7 +17,12 @@ from siglip_verify.result import Match, StepMessages
 
 
 def findings_of(
-    case: Case, events: Sequence[Event], *, planned: bool, failures: Sequence[RankFailure] = ()
+    case: Case,
+    events: Sequence[Event],
+    *,
+    planned: bool,
+    failures: Sequence[RankFailure] = (),
+    past_forward: Collection[int] = (),
 ) -> tuple[Finding, ...]:
     """Find what is wrong with the messages of one step.
 
@@ -25,7 +30,9 @@ def findings_of(
         case: The step.
         events: What all ranks posted.
         planned: Whether it must equal our plan, event for event.
-        failures: Ranks that gave no record, or not a whole one; of these no absence is held against the loss.
+        failures: Ranks that gave no record, or not a whole one; of these no absence is held against the loss, save in
+            forward of those that had left it.
+        past_forward: Ranks that are known to have left forward.
     """
     found = messages.lint(
         events,
@@ -33,6 +40,7 @@ def findings_of(
         dtype=case.dtype,
         feature_numel=case.batch * case.dim,
         failures=failures,
+        past_forward=past_forward,
         waits_seen=True,
     )
     if not planned:
@@ -47,6 +55,7 @@ def step_messages(
     *,
     planned: bool,
     failures: Sequence[RankFailure] = (),
+    past_forward: Collection[int] = (),
 ) -> StepMessages:
     """Judge the messages of one step and match sends with receives; the arguments are those of `findings_of`."""
     return StepMessages(
@@ -62,7 +71,7 @@ def step_messages(
             )
             for send, receive in match(events).pairs
         ),
-        findings=findings_of(case, events, planned=planned, failures=failures),
+        findings=findings_of(case, events, planned=planned, failures=failures, past_forward=past_forward),
         failures=tuple(failures),
         notes=tuple(note.detail for note in messages.notes(events)),
     )
