@@ -5,54 +5,77 @@ Here: running a step to be counted. Not here: the totals (`check.counts`), the j
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case, Exchange
-from siglip_verify.check import messages
-from siglip_verify.check.counts import message_row
-from siglip_verify.observe import attribute, read_log
-from siglip_verify.result import MessageRow, StepMessages
+from siglip_verify.check.step_messages import step_messages
+from siglip_verify.observe import attribute
+from siglip_verify.result import LeftOut, StepMessages
 from siglip_verify.run import step
+from siglip_verify.run.logs import read_logs, recorded
 from siglip_verify.world import WorldError, Worlds
 
 
-def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case) -> StepMessages:
+def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, planned: bool) -> StepMessages:
     """Run one step of a loss and return every operation of every rank, with what the kernel measured.
+
+    A step that does not end gives what was posted by then, and says which rank failed.
+
+    Args:
+        worlds: Where the ranks are.
+        spec: The loss.
+        traits: What it takes.
+        case: The step.
+        planned: Whether what it sends must equal the plan, event for event; true of our loss alone.
 
     Raises:
         LossSpecError: The loss cannot be used as declared.
-        WorldError: A rank gave no record.
+        WorldError: There are no ranks to run it.
     """
-    replies = worlds.run(case.world_size, step.measured_step, spec, traits, case)
-    for reply, _ in replies:
-        if isinstance(reply, step.Rejected):
-            raise LossSpecError(reply.why)
-    world = worlds.world(case.world_size)
-    events = [event for rank in range(case.world_size) for event in read_log(world.log(rank), rank)]
-    wire = attribute([readings for _, readings in replies])
-    return StepMessages(
-        case=case,
-        events=tuple(events),
-        wire=None if wire is None else tuple(wire),
-        findings=messages.lint(
-            events,
-            world_size=case.world_size,
-            dtype=case.dtype,
-            feature_numel=case.batch * case.dim,
-            waits_seen=True,
-        ),
+    try:
+        replies = worlds.run(case.world_size, step.measured_step, spec, traits, case)
+    except WorldError as error:
+        if not error.failures:
+            raise
+        wire, failures, logs = None, error.failures, read_logs(error.logs)
+    else:
+        for reply, _ in replies:
+            if isinstance(reply, step.Rejected):
+                raise LossSpecError(reply.why)
+        wire, failures = attribute([readings for _, readings in replies]), ()
+        logs = read_logs(recorded(worlds.world(case.world_size)))
+    return step_messages(
+        case,
+        logs.events,
+        wire,
+        planned=planned,
+        failures=failures + logs.overflowed,
+        past_forward=logs.past_forward,
     )
 
 
-def message_table(
-    worlds: Worlds, spec: LossSpec, traits: Traits, steps: Iterable[tuple[Exchange, int]]
-) -> Iterator[MessageRow]:
-    """Count one step of each exchange and world size, and total each to one row of the message table."""
-    for exchange, world_size in steps:
-        case = Case(exchange=exchange, world_size=world_size, batch=8, dim=64, dtype="float32", seed=1)
-        try:
-            counted = count_step(worlds, spec, traits, case)
-        except WorldError:
-            continue  # it failed on these features and not on its cases: there is nothing to count
-        yield message_row(case, counted.events, counted.wire)
+def table_case(exchange: Exchange, world_size: int) -> Case:
+    """Return the step that stands for an exchange and world size in the message table."""
+    return Case(exchange=exchange, world_size=world_size, batch=8, dim=64, dtype="float32", seed=1)
+
+
+SAMPLE_WORLD_SIZE = 5  # bidir there has two chained double hops, and a picture of it can still be read
+
+
+def sample_of(steps: Sequence[StepMessages]) -> StepMessages | None:
+    """Pick the step that reports show operation by operation: bidir if it is there, at the largest W up to 5."""
+    small = [step for step in steps if step.case.world_size <= SAMPLE_WORLD_SIZE]
+    return max(small, key=lambda step: (step.case.exchange == "bidir", step.case.world_size), default=None)
+
+
+def unknown_operations(steps: Sequence[StepMessages]) -> list[LeftOut]:
+    """Say which operations the recorder does not know, so that nothing was concluded from them."""
+    known_by_name = sorted({event.op for step in steps for event in step.events if event.kind == "unknown"})
+    return [
+        LeftOut(
+            what=f"unknown-operation {op}",
+            why="the recorder knows only its name: it is listed and its payload counted, and nothing is concluded",
+        )
+        for op in known_by_name
+    ]

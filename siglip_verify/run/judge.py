@@ -6,16 +6,31 @@ Here: the joint of world, oracle, plan and check. Not here: where cases come fro
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
-from siglip_verify import features, oracle
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case
-from siglip_verify.check import conformance, equivalence, messages
-from siglip_verify.check.counts import planned_step
-from siglip_verify.observe import read_log
-from siglip_verify.records import CaseResult, Event, Finding, RankFailure, RankRecord, Share, Verdict
+from siglip_verify.check import equivalence
+from siglip_verify.check.expected import expected
+from siglip_verify.check.step_messages import findings_of
+from siglip_verify.records import CaseResult, Event, Finding, RankRecord, Share, Verdict
 from siglip_verify.run import step
+from siglip_verify.run.logs import read_logs, recorded
 from siglip_verify.world import WorldError, Worlds
+
+
+class Watched(NamedTuple):
+    """One judged step, with all that was seen of it.
+
+    Attributes:
+        result: The judgement.
+        records: What each rank computed, in rank order; empty where one gave no record.
+        events: What all ranks posted.
+    """
+
+    result: CaseResult
+    records: tuple[RankRecord, ...]
+    events: tuple[Event, ...]
 
 
 class CaseJudge:
@@ -40,60 +55,51 @@ class CaseJudge:
         Raises:
             LossSpecError: The loss cannot be used as declared.
         """
+        return self.watch(case).result
+
+    def watch(self, case: Case, *, timeout_s: float | None = None) -> Watched:
+        """Judge one case, and return what the judgement rests on too.
+
+        Args:
+            case: The input.
+            timeout_s: Seconds that a rank may take; None takes the worlds'.
+
+        Raises:
+            LossSpecError: The loss cannot be used as declared.
+        """
         started = time.perf_counter()
+        records: list[RankRecord] = []
         try:
-            replies = self.worlds.run(case.world_size, step.step, self.spec, self.traits, case)
+            replies = self.worlds.run(case.world_size, step.step, self.spec, self.traits, case, timeout_s=timeout_s)
         except WorldError as error:
-            logs = [read_log(log, rank) for rank, log in enumerate(error.logs)]
-            findings = self._findings(case, logs, error.failures)
-            verdict: Verdict = "mismatch" if findings else "unknown"
-            elapsed_s = time.perf_counter() - started
-            return CaseResult(
-                case=case, verdict=verdict, findings=findings, failures=error.failures, elapsed_s=elapsed_s
-            )
-        shares = self._shares(case, _records(replies))
-        findings = self._findings(case, self.logs(case))
-        return CaseResult(
+            shares, failures, logs = None, error.failures, read_logs(error.logs)
+        else:
+            records = _records(replies)
+            shares, failures = self._shares(case, records), ()
+            logs = read_logs(recorded(self.worlds.world(case.world_size)))
+        failures += logs.overflowed
+        findings = findings_of(
+            case, logs.events, planned=self.planned, failures=failures, past_forward=logs.past_forward
+        )
+        result = CaseResult(
             case=case,
-            verdict="mismatch" if findings or any(not share.share <= 1 for share in shares) else "pass",
-            shares=shares,
+            verdict=_verdict(shares, findings, whole=not logs.overflowed),
+            shares=shares or (),
             findings=findings,
+            failures=failures,
             elapsed_s=time.perf_counter() - started,
         )
-
-    def logs(self, case: Case) -> list[list[Event]]:
-        """Return what each rank of the case's world has recorded in the step that it ran last."""
-        world = self.worlds.world(case.world_size)
-        return [read_log(world.log(rank), rank) for rank in range(case.world_size)]
+        return Watched(result, tuple(records), tuple(logs.events))
 
     def _shares(self, case: Case, records: list[RankRecord]) -> tuple[Share, ...]:
-        inputs = features.draw(case)
-        reference = oracle.reference(
-            inputs.images,
-            inputs.texts,
-            inputs.scale.item(),
-            inputs.bias.item(),
-            normalizers=self.spec.normalizers(tuple(len(image) for image in inputs.images)),
-            upstream=inputs.upstream,
-            reduction=self.spec.reduction,
-        )
-        return equivalence.judge(case, records, reference, row_wise=self.spec.row_wise)
+        return equivalence.judge(case, records, expected(case, self.spec), row_wise=self.spec.row_wise)
 
-    def _findings(
-        self, case: Case, logs: list[list[Event]], failures: tuple[RankFailure, ...] = ()
-    ) -> tuple[Finding, ...]:
-        events = [event for log in logs for event in log]
-        found = messages.lint(
-            events,
-            world_size=case.world_size,
-            dtype=case.dtype,
-            feature_numel=case.batch * case.dim,
-            failures=failures,
-            waits_seen=True,
-        )
-        if not self.planned:
-            return found
-        return found + conformance.compare(planned_step(case), events, dtype=case.dtype, failures=failures)
+
+def _verdict(shares: tuple[Share, ...] | None, findings: tuple[Finding, ...], *, whole: bool) -> Verdict:
+    """Say mismatch for a finding or a share beyond its bound, else unknown without shares or a whole record."""
+    if findings or any(not share.share <= 1 for share in shares or ()):
+        return "mismatch"
+    return "unknown" if shares is None or not whole else "pass"
 
 
 def _records(replies: list[RankRecord | step.Rejected]) -> list[RankRecord]:

@@ -6,23 +6,26 @@ verdict of a case (`judge`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from siglip_verify.adapt import OURS
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
+from siglip_verify.check.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
-from siglip_verify.result import LossResult, worst
-from siglip_verify.run.counting import message_table
+from siglip_verify.result import LossResult, StepMessages, worst
+from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
 from siglip_verify.run.declare import declaration, replay_line
+from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Counting, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import dimensions_of, load_traits, strided_case, strided_limit
-from siglip_verify.run.search import Outcome, search
+from siglip_verify.run.search import Outcome, hung, search
 from siglip_verify.run.settings import LossPlan, Settings
 from siglip_verify.run.strategies import allot, cases
 from siglip_verify.world import Worlds
 
 UNKNOWNS_ALLOWED = 1  # a second one ends the exchange
+HANGS_ALLOWED = 1  # likewise of mismatches that only the deadline ended
 
 
 class _ExchangeEnded(BaseException):  # not an Exception: Hypothesis would shrink it
@@ -57,6 +60,7 @@ class LossRun:
         self._counterexamples: list[Counterexample] = []
         self._unknowns: list[CaseResult] = []
         self._judged_a_group = False
+        self._failed: set[tuple[Exchange, int]] = set()  # where a rank gave no record
 
     def __call__(self) -> LossResult:
         """Run every cell and return what was found."""
@@ -65,49 +69,81 @@ class LossRun:
         for exchange in self._exchanges:
             self._run_exchange(exchange)
         self._try_strided_features()
+        counted = self._count_steps()
         return LossResult(
             name=spec.name,
             target=spec.target,
             declared=declaration(spec),
             verdict=worst(
-                [*(cell.verdict for cell in self._cells), *(f.result.verdict for f in self._counterexamples)]
+                [
+                    *(cell.verdict for cell in self._cells),
+                    *(found.result.verdict for found in self._counterexamples),
+                    *(result.verdict for result in self._unknowns),
+                ]
             ),
             cells=tuple(self._cells),
             counterexamples=tuple(self._counterexamples),
             unknowns=tuple(self._unknowns),
-            left_out=tuple(self._left_out),
-            messages=tuple(message_table(self._worlds, spec, self._traits, self._steps_to_count())),
+            left_out=(*self._left_out, *unknown_operations(counted)),
+            messages=tuple(
+                message_row(step.case, step.events, step.wire, has_plan=self._traits.takes_exchange) for step in counted
+            ),
+            sample_step=sample_of(counted),
         )
 
-    def _steps_to_count(self) -> Iterator[tuple[Exchange, int]]:
-        """Say where a step can be counted: where cases came to a judgement, without a rank that hung or died."""
+    def _count_steps(self) -> list[StepMessages]:
+        """Count a step of every exchange and world size where no rank failed; what is wrong there counts as a case."""
+        steps: list[StepMessages] = []
         for cell in self._cells:
-            if cell.cases and not cell.unknown_cases:
-                self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
-                yield cell.exchange, cell.world_size
+            if not cell.cases or (cell.exchange, cell.world_size) in self._failed:
+                continue
+            self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
+            case = table_case(cell.exchange, cell.world_size)
+            step = count_step(self._worlds, self._spec, self._traits, case, planned=self._judge_case.planned)
+            if cell.verdict == "pass":
+                self._take_in(step)
+            if not step.failures:
+                steps.append(step)
+        return steps
+
+    def _take_in(self, step: StepMessages) -> None:
+        """Add what is wrong with a counted step, where the cases of its cell showed nothing."""
+        result = CaseResult(case=step.case, verdict=step.verdict, findings=step.findings, failures=step.failures)
+        if result.verdict == "mismatch":
+            self._add_counterexample(result)
+        elif result.verdict == "unknown":
+            self._unknowns.append(result)
 
     def _try_strided_features(self) -> None:
         """Try on one case an exchange what losses of this interface do not promise; it is listed and not judged."""
-        sizes = [world_size for world_size in self._settings.world_sizes if world_size > 1]
-        if "transposed" in self._dimensions.layouts or not sizes or not self._judged_a_group:
+        if "transposed" in self._dimensions.layouts:
             return
         for exchange in self._exchanges:
-            result = self._judge_case(strided_case(exchange, sizes[0]))
+            passed = [c.world_size for c in self._cells if c.exchange == exchange and c.verdict == "pass"]
+            several = [world_size for world_size in passed if world_size > 1]
+            if not several or len(passed) < len(self._settings.world_sizes):
+                continue  # what fails on contiguous features says nothing on strided ones
+            result = self._judge_case(strided_case(exchange, several[0]))
             if result.verdict == "mismatch":
                 self._add_counterexample(result)
             else:
                 self._left_out.append(strided_limit(result))
 
     def _add_counterexample(self, result: CaseResult, calls: int = 0, *, reproducible: bool = True) -> None:
-        replay = replay_line(result.case, self._spec)
         self._counterexamples.append(
-            Counterexample(result=result, replay=replay, calls=calls, reproducible=reproducible)
+            Counterexample(
+                result=result,
+                replay=replay_line(result.case, self._spec),
+                calls=calls,
+                reproducible=reproducible,
+                diagnosis=diagnose_mismatch(self._judge_case, result),
+            )
         )
 
     def _run_exchange(self, exchange: Exchange) -> None:
         unknown: list[CaseResult] = []
         mismatch_found = False
-        ended = ""
+        ended, hangs = "", 0
         if len(self._unknowns) > UNKNOWNS_ALLOWED and not self._judged_a_group:
             ended = "not run: no case of this loss with two or more ranks came to a judgement"
         for world_size, examples in self._allotted.items():
@@ -127,6 +163,9 @@ class LossRun:
                 )
             except _ExchangeEnded:
                 ended = f"ended: {len(unknown)} cases of {exchange} came to no judgement"
+            hangs += outcome.smallest is not None and hung(outcome.smallest)
+            if hangs > HANGS_ALLOWED:
+                ended = f"ended: {hangs} cases of {exchange} hung, with findings that say why"
             self._add(outcome, exchange, world_size, unknown=len(unknown) - before, note=ended)
             if outcome.smallest is not None and not mismatch_found:
                 mismatch_found = True
@@ -136,6 +175,8 @@ class LossRun:
     def _judge(self, case: Case, unknown: list[CaseResult], outcome: Outcome) -> CaseResult:
         result = self._judge_case(case)
         self._listener(CaseJudged(self._spec.name, result, shrinking=outcome.first is not None))
+        if result.failures:
+            self._failed.add((case.exchange, case.world_size))
         if result.verdict == "unknown":
             unknown.append(result)
             if len(unknown) > UNKNOWNS_ALLOWED:

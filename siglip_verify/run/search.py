@@ -42,10 +42,19 @@ class _MismatchFoundError(Exception):
     """Tells Hypothesis that a case failed."""
 
 
+class _SearchEndedError(BaseException):  # not an Exception: Hypothesis would shrink it
+    """A case failed that ended only with its deadline: to shrink it would take as long again for each try."""
+
+
+def hung(result: CaseResult) -> bool:
+    """Tell whether a case ended only with its deadline."""
+    return any(failure.kind in ("hung", "stopped") for failure in result.failures)
+
+
 def search(
     strategy: SearchStrategy[Case], judge: Judge, outcome: Outcome, *, examples: int, seed: int, shrink: bool = True
 ) -> None:
-    """Judge cases until one is a mismatch, and shrink that one.
+    """Judge cases until one is a mismatch, and shrink that one, as long as no case hangs.
 
     A case that comes to no judgement (unknown) is not a failure to Hypothesis, so it is never shrunk; `judge` may end
     the search from inside by raising something that is not an Exception. What was found by then is in `outcome`.
@@ -82,10 +91,12 @@ def search(
         if result.verdict == "mismatch":
             outcome.first = outcome.first or result
             outcome.smallest = result
+            if hung(result):
+                raise _SearchEndedError
             raise _MismatchFoundError
 
     try:
-        with contextlib.suppress(_MismatchFoundError):
+        with contextlib.suppress(_MismatchFoundError, _SearchEndedError):
             every_case_passes()
     except Flaky:  # a race: it failed, and did not when run again
         outcome.reproducible = False

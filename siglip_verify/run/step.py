@@ -52,9 +52,14 @@ def step(spec: LossSpec, loss_traits: Traits, case: Case) -> RankRecord | Reject
 
 def measured_step(spec: LossSpec, loss_traits: Traits, case: Case) -> tuple[RankRecord | Rejected, list[WireReading]]:
     """Run one step as `step` does, and read this rank's sockets around each phase."""
-    store = dist.PrefixStore(f"gate/{next(_GATES)}", dist.group.WORLD.get_group_store())  # type: ignore[union-attr]
-    meter = WireMeter(store_gate(store, case.world_size))
+    meter = wire_meter()
     return _step(spec, loss_traits, case, Recorder(context().log), meter), meter.readings
+
+
+def wire_meter() -> WireMeter:
+    """Make a meter of this rank's sockets; every rank makes one at the same point."""
+    store = dist.PrefixStore(f"gate/{next(_GATES)}", dist.group.WORLD.get_group_store())  # type: ignore[union-attr]
+    return WireMeter(store_gate(store, context().world_size))
 
 
 _GATES = itertools.count()  # ranks measure the same steps, so their gates have the same numbers

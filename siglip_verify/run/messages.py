@@ -1,0 +1,67 @@
+"""The messages of one step of one loss, its other exchanges beside it, as one finished result.
+
+Here: which steps are counted, and what is put together from them. Not here: a single step (`counting`), sums
+(`check.totals`), the verdict on numbers, which counting does not give (`whole.check`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from siglip_verify.adapt import OURS
+from siglip_verify.case import EXCHANGES, Case
+from siglip_verify.check.counts import message_row
+from siglip_verify.check.ledger import byte_matrix
+from siglip_verify.check.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.result import MessageReport
+from siglip_verify.run.counting import count_step
+from siglip_verify.run.declare import declaration
+from siglip_verify.run.gather_backward import gather_backward
+from siglip_verify.run.limits import load_traits
+from siglip_verify.run.settings import Settings
+from siglip_verify.run.whole import environment
+from siglip_verify.world import Worlds
+
+
+def count_messages(chosen: Settings, case: Case) -> MessageReport:
+    """Count every message of one step of the first loss that the settings name, and of its other exchanges.
+
+    Args:
+        chosen: The loss, and how long a rank may take.
+        case: The step. A loss that can be told which exchange to use is also run with the other three.
+
+    Returns:
+        The finished result. Its verdict is mismatch where there is a finding, unknown where a rank failed; the numbers
+        of the loss are not judged.
+
+    Raises:
+        LossSpecError: The loss cannot be loaded or used as declared.
+        WorldError: There are no ranks to run it.
+    """
+    spec = chosen.losses[0].spec
+    planned = spec.target == OURS
+    with Worlds(timeout_s=chosen.timeout_s) as worlds:
+        traits = load_traits(worlds, spec)
+        step = count_step(worlds, spec, traits, case, planned=planned)
+        steps = [step]
+        if traits.takes_exchange and not step.failures:
+            for exchange in EXCHANGES:
+                if exchange != case.exchange:
+                    other = msgspec.structs.replace(case, exchange=exchange)
+                    steps.append(count_step(worlds, spec, traits, other, planned=planned))
+        costs = gather_backward(worlds, case)
+    counted = sorted((each for each in steps if not each.failures), key=lambda s: EXCHANGES.index(s.case.exchange))
+    return MessageReport(
+        name=spec.name,
+        target=spec.target,
+        declared=declaration(spec),
+        step=step,
+        totals=rank_totals(step),
+        payload_matrix=byte_matrix(step.events, case.world_size),
+        wire_matrix=None if step.wire is None else wire_matrix(step.wire, case.world_size),
+        rows=tuple(message_row(s.case, s.events, s.wire, has_plan=traits.takes_exchange) for s in counted),
+        collectives=tuple(row for each in counted for row in collective_rows(each)),
+        gather_backward=costs,
+        environment=environment(),
+        wrong_beside=tuple(beside for beside in steps[1:] if beside.verdict != "pass"),
+    )
