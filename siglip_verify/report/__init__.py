@@ -1,7 +1,17 @@
 """Reports: each renders one finished result and computes nothing; the console and every file show the same."""
 
-from siglip_verify.report.console import ConsoleListener, render
-from siglip_verify.report.files import FORMATS, ReportFolderError, write
+from siglip_verify.report.console import ConsoleListener, render, render_messages
+from siglip_verify.report.files import FORMATS, ReportFolderError, write, write_step
 from siglip_verify.report.json import dump, load
 
-__all__ = ["FORMATS", "ConsoleListener", "ReportFolderError", "dump", "load", "render", "write"]
+__all__ = [
+    "FORMATS",
+    "ConsoleListener",
+    "ReportFolderError",
+    "dump",
+    "load",
+    "render",
+    "render_messages",
+    "write",
+    "write_step",
+]

@@ -185,6 +185,13 @@ def unjudged(result: CaseResult) -> Entry:
     )
 
 
+def what_went_wrong(
+    findings: Sequence[Finding], failures: Sequence[RankFailure]
+) -> tuple[tuple[Fact, ...], tuple[Verbatim, ...]]:
+    """Show the findings in the messages of a step, the ranks that failed, and what these said last."""
+    return (*_findings(findings), *_failures(failures)), _verbatim(failures)
+
+
 def _counterexample(found: Counterexample) -> Entry:
     """Show a shrunk case that fails: every figure of its worst quantity, the other quantities, findings, replay."""
     result, case = found.result, found.result.case

@@ -39,10 +39,10 @@ def render(report: Report, console: Console) -> None:
 def _loss(loss: LossResult, console: Console) -> None:
     say(console)
     say(console, f"{words.one_line(loss.name)}: {loss.verdict}", style=f"bold {STYLES[loss.verdict]}")
-    _fact_lines(sections.about(loss), console)
+    fact_lines(sections.about(loss), console)
     if loss.cells:
         table(sections.equivalence(loss.cells), console)
-        _fact_lines(sections.nearest(loss.cells), console)
+        fact_lines(sections.nearest(loss.cells), console)
     for shown in sections.messages(loss.messages):
         table(shown, console)
     entries(sections.counterexamples(loss.counterexamples), console)
@@ -103,7 +103,7 @@ def entries(shown: Sequence[Entry], console: Console) -> None:
     for entry in shown:
         say(console)
         say(console, entry.title, style=STYLES[entry.tone], indent=_INDENT)
-        _fact_lines(list(entry.facts), console, indent=2 * _INDENT)
+        fact_lines(list(entry.facts), console, indent=2 * _INDENT)
         for verbatim in entry.verbatim:
             say(console, verbatim.label, style="dim", indent=2 * _INDENT)
             for line in verbatim.text.splitlines():
@@ -117,10 +117,11 @@ def _facts(title: str, facts: Sequence[sections.Fact], console: Console) -> None
     if facts:
         say(console)
         say(console, title, style="bold")
-        _fact_lines(facts, console)
+        fact_lines(facts, console)
 
 
-def _fact_lines(facts: Sequence[sections.Fact], console: Console, *, indent: int = _INDENT) -> None:
+def fact_lines(facts: Sequence[sections.Fact], console: Console, *, indent: int = _INDENT) -> None:
+    """Print names and what is to be said of each, in two columns."""
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="dim", max_width=max(8, console.width // 3), overflow="fold")
     grid.add_column(overflow="fold")
