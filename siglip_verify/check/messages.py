@@ -192,7 +192,8 @@ def _narrow(events: list[Event], dtype: str, feature_numel: int) -> Iterator[Fin
         raise ValueError(f"features are of a floating dtype ({', '.join(_MANTISSA_BITS)}); got dtype={dtype!r}")
     for event in events:
         # A receive's dtype is held against its send's. A scalar is no feature, even where b d = 1.
-        as_large = event.kind != "recv" and event.shape != () and math.prod(event.shape) >= feature_numel
+        is_scalar = event.shape in ((), (1,))
+        as_large = event.kind != "recv" and not is_scalar and math.prod(event.shape) >= feature_numel
         if as_large and _MANTISSA_BITS.get(event.dtype, math.inf) < _MANTISSA_BITS[dtype]:
             yield _finding("narrow-wire", event, f"{describe(event)}, where the features are {dtype}")
 

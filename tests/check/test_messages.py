@@ -387,10 +387,19 @@ def test_integers_and_what_is_smaller_than_the_features_are_not_narrow(
 
 
 def test_a_scalar_is_no_feature_even_where_the_features_are_one_number() -> None:
-    log = [operation(rank, 0, "all_reduce", dtype="float32", shape=()) for rank in range(3)]
-    assert lint(log, world_size=3, dtype="float64", feature_numel=1) == ()
+    for shape in ((), (1,)):
+        log = [operation(rank, 0, "all_reduce", dtype="float32", shape=shape) for rank in range(3)]
+        assert lint(log, world_size=3, dtype="float64", feature_numel=1) == ()
     log = [operation(rank, 0, "all_reduce", dtype="float32", shape=(1, 1)) for rank in range(3)]
     assert len(lint(log, world_size=3, dtype="float64", feature_numel=1)) == 3
+
+
+def test_a_rank_that_hangs_between_phases_has_no_more_receives_in_forward() -> None:
+    lone_send = [operation(1, 0, "send", src=1, dst=0)]
+    hung = (RankFailure(rank=0, kind="hung", blamed=True, detail=""),)
+    told = {"world_size": 2, "dtype": "float32", "feature_numel": BATCH * DIM, "failures": hung}
+    assert lint(lone_send, **told) == ()
+    assert names(lint(lone_send, past_forward={0}, **told)) == {("unmatched-send", 1)}
 
 
 def test_features_of_a_dtype_that_is_not_floating_are_refused() -> None:
