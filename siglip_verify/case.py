@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import typing
 from typing import Annotated, Literal
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -24,6 +25,7 @@ Features = Literal[
     "unnormalized",
     "one-hot-by-rank",
     "equal-on-all-ranks",
+    "given",
 ]
 Layout = Literal["contiguous", "transposed", "strided"]
 Frozen = Literal["none", "image", "text"]
@@ -60,6 +62,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         upstream: The gradient that reaches the loss: 1, one other number on all ranks, or a number of each rank's own.
         scalars: Form of scale and bias: 0-dim or shape [1] of the features' dtype, or 0-dim float32.
         seed: Where the features come from; every process draws the same from it.
+        source: The file that holds them, where they are given and not drawn.
     """
 
     exchange: Exchange = "bidir"
@@ -76,6 +79,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     upstream: Upstream = "one"
     scalars: Scalars = "0-dim"
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name, value in (("scale", self.scale), ("bias", self.bias)):
@@ -93,10 +97,11 @@ _LONG = {short: name for name, short in _SHORT.items()}
 
 
 def format_case(case: Case) -> str:
-    """Write a case as one line: the exchange, then `name=value` for every other field."""
+    """Write a case as one line: the exchange, then `name=value` for every other field but an empty source."""
     pairs = msgspec.structs.asdict(case)
-    exchange = pairs.pop("exchange")
-    return " ".join([exchange, *(f"{_SHORT.get(name, name)}={value}" for name, value in pairs.items())])
+    exchange, source = pairs.pop("exchange"), pairs.pop("source")
+    words = [f"{_SHORT.get(name, name)}={value}" for name, value in pairs.items()]
+    return " ".join([exchange, *words, *([f"source={quote(source)}"] if source else [])])
 
 
 def parse_case(line: str) -> Case:
@@ -115,7 +120,7 @@ def parse_case(line: str) -> Case:
             raise UsageError(f"a case is an exchange and name=value words with the names {known}; got {word!r}")
         if name in fields:
             raise UsageError(f"a case names each field once; got {word!r} after {short}={fields[name]}")
-        fields[name] = value
+        fields[name] = unquote(value) if name == "source" else value
     try:
         return msgspec.convert(fields, Case, strict=False)
     except msgspec.ValidationError as error:

@@ -20,7 +20,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from siglip_verify.adapt import OURS, Argument, LossSpec
-from siglip_verify.case import Case, DType, Exchange, Frozen, parse_case
+from siglip_verify.case import DType, Exchange, Frozen, parse_case
 from siglip_verify.errors import UsageError
 from siglip_verify.report import (
     FORMATS,
@@ -108,6 +108,7 @@ def check(
     profile: Annotated[Literal["dev", "ci", "nightly"], Parameter(help="How much to check.")] = "dev",
     seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
+    features: Annotated[Path | None, Parameter(help="A batch of your own: .npz or .safetensors.")] = None,
     report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
     report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
 ) -> int:
@@ -122,7 +123,8 @@ def check(
     ```
 
     Every setting may also stand in the environment (`SIGLIP_VERIFY_WORLD_SIZES=1-4`) or in `[tool.siglip_verify]` of
-    pyproject.toml; flags come first, then the environment, then the file.
+    pyproject.toml; flags come first, then the environment, then the file. A features file holds image_features and
+    text_features [N, d], logit_scale (exponentiated) and logit_bias; it is checked at every W that divides N.
     """
     chosen = settings(
         flags.specs(),
@@ -133,6 +135,7 @@ def check(
         seed=seed,
         timeout_s=timeout,
         report_dir=report_dir,
+        features=features,
     )
     return _show(lambda listener: run(chosen, listener), report_dir, report)
 
@@ -197,7 +200,9 @@ def messages(
     A fault in the messages has a name, such as `unmatched-send`, and exits with 1; the numbers of the loss are not
     judged here, `check` does that. messages.jsonl holds one event a line; trace.json opens in ui.perfetto.dev.
     """
-    case = Case(exchange=exchange, world_size=world_size, batch=batch, dim=dim, dtype=dtype, frozen=frozen, seed=1)
+    case = parse_case(
+        f"{exchange} W={world_size} b={batch} d={dim} dtype={dtype} frozen={frozen} seed=1"  # which checks each value
+    )
     specs = flags.specs() or [LossSpec()]
     if len(specs) > 1:
         raise UsageError(f"messages are counted of one loss; got {len(specs)} times --loss")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from siglip_verify import given
 from siglip_verify.case import Case, Layout
 
 
@@ -78,6 +79,8 @@ def _rows(case: Case, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         case "one-hot-by-rank":  # rank i's rows are all e_i: a gradient's component j tells of rank j (check.coverage)
             basis = torch.eye(case.world_size, case.dim, dtype=torch.float64)[:, None].repeat(1, case.batch, 1)
             return basis, basis
+        case "given":
+            return given.split(case)
         case "equal-on-all-ranks":  # never drawn by a check: it hides most of what it looks for (run.catalogue)
             return _unit(images[:1].expand(shape)), _unit(texts[:1].expand(shape))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from siglip_verify import given
 from siglip_verify.adapt import OURS
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.check.counts import message_row
@@ -153,6 +154,7 @@ class LossRun:
             before = len(unknown)
             outcome = Outcome()
             try:
+                self._judge_given(exchange, world_size, unknown, outcome)
                 search(
                     cases(exchange, [world_size], self._dimensions),
                     lambda case, outcome=outcome: self._judge(case, unknown, outcome),
@@ -171,6 +173,18 @@ class LossRun:
                 mismatch_found = True
                 self._add_counterexample(outcome.smallest, outcome.shrink_calls, reproducible=outcome.reproducible)
         self._unknowns.extend(unknown)
+
+    def _judge_given(self, exchange: Exchange, world_size: int, unknown: list[CaseResult], outcome: Outcome) -> None:
+        """Judge the user's own batch, where there is one and this world size divides it."""
+        if self._settings.features is None:
+            return
+        for case in given.cases(self._settings.features, exchange, [world_size]).values():
+            result = outcome.results[case] = self._judge(case, unknown, outcome)
+            if result.verdict == "mismatch" and not any(
+                found.result.case.features == "given" and found.result.case.exchange == exchange
+                for found in self._counterexamples
+            ):
+                self._add_counterexample(result)
 
     def _judge(self, case: Case, unknown: list[CaseResult], outcome: Outcome) -> CaseResult:
         result = self._judge_case(case)

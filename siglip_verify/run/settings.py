@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from siglip_verify import given
 from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, LossSpecError, open_clip_installed, resolve
 from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         seed: Where the draws start.
         timeout_s: Seconds that a rank may take for one case.
         report_dir: Where reports are written; None writes none.
+        features: A file with the user's own batch, checked beside the drawn cases; None is none.
     """
 
     losses: tuple[LossPlan, ...]
@@ -51,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     timeout_s: float
     report_dir: Path | None
+    features: Path | None = None
 
     def described(self) -> dict[str, str]:
         """Return every setting in words, for the report."""
@@ -62,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "seed": str(self.seed),
             "timeout": f"{self.timeout_s:g} s a case",
             "report folder": str(self.report_dir or "none"),
+            "own features": str(self.features or "none"),
         }
 
 
@@ -75,6 +79,7 @@ def settings(
     seed: int | None = None,
     timeout_s: float = 20.0,
     report_dir: Path | str | None = None,
+    features: Path | str | None = None,
 ) -> Settings:
     """Check what was asked for and fill in what was not.
 
@@ -83,6 +88,7 @@ def settings(
     Raises:
         SettingsError: A value is out of range; the message names it and what is allowed.
         LossSpecError: A loss is not where its target says.
+        UsageError: The features file does not hold what it should.
     """
     if profile not in PROFILES:
         raise SettingsError(f"profile must be one of {', '.join(PROFILES)}; got {profile!r}")
@@ -102,6 +108,7 @@ def settings(
         seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
         timeout_s=timeout_s,
         report_dir=Path(report_dir) if report_dir is not None else None,
+        features=_features(features),
     )
 
 
@@ -137,6 +144,15 @@ def _exchanges(names: Sequence[str]) -> tuple[Exchange, ...]:
     if not names:
         raise SettingsError(f"name at least one exchange of {', '.join(EXCHANGES)}; got none")
     return tuple(exchange for exchange in EXCHANGES if exchange in names)
+
+
+def _features(path: Path | str | None) -> Path | None:
+    """Return the absolute path of a features file, read once to see that it holds what it should."""
+    if path is None:
+        return None
+    absolute = Path(path).expanduser().resolve()
+    given.read(absolute)
+    return absolute
 
 
 def _losses(losses: Sequence[LossSpec] | None, examples: int, comparison_examples: int) -> tuple[LossPlan, ...]:

@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 
 import hypothesis
 import torch
@@ -34,6 +35,7 @@ def check(
     profile: str = "dev",
     seed: int | None = None,
     timeout_s: float = 20.0,
+    features: Path | str | None = None,
     listener: Listener | None = None,
     worlds: Worlds | None = None,
 ) -> Report:
@@ -48,6 +50,8 @@ def check(
         profile: dev, ci or nightly.
         seed: Where the draws start; None takes the profile's (dev: a new one each time, shown in the report).
         timeout_s: Seconds that a rank may take for one case.
+        features: A `.npz` or `.safetensors` file with image_features and text_features [N, d], logit_scale and
+            logit_bias: a batch of your own, checked at every world size that divides it, beside the drawn cases.
         listener: Called with each event of the run.
         worlds: Warm worlds to run on, which stay as they are; None makes new ones and ends them.
 
@@ -68,6 +72,7 @@ def check(
         profile=profile,
         seed=seed,
         timeout_s=timeout_s,
+        features=features,
     )
     return run(chosen, listener, worlds)
 
