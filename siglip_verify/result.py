@@ -110,7 +110,7 @@ class RankTotal(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         rank: The rank.
-        sends, receives, collectives: How many it posted.
+        sends, receives, collectives: How many it posted; an operation of unknown kind counts as a collective.
         payload_bytes: What it hands over in sends and collectives.
         wire_bytes, segments: What the kernel says its sockets sent; None where it does not say.
         modelled_wire_bytes: What gloo should send for these operations; None where no model is known for one of them.
