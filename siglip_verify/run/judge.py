@@ -81,6 +81,8 @@ class CaseJudge:
         findings = findings_of(
             case, logs.events, planned=self.planned, failures=failures, past_forward=logs.past_forward
         )
+        if findings and not failures:
+            self.worlds.discard(case.world_size)  # what was sent and never received would reach the next step
         result = CaseResult(
             case=case,
             verdict=_verdict(shares, findings, whole=not logs.overflowed),
