@@ -72,15 +72,17 @@ def place(frames: Sequence[Frame]) -> Frame | None:
 
 
 def waits_for_peer(frames: Sequence[Frame]) -> bool:
-    """Tell whether a sleeping rank sleeps in torch, or in the `wait()` of a piece of communication.
+    """Tell whether a sleeping rank sleeps in torch, in the recorder, or in the `wait()` of a piece of communication.
 
-    `Work.wait` is no Python function and leaves no frame, so its caller's source line has to tell; a frame of the
-    standard library innermost (`threading`, `queue`) is some other wait.
+    The recorder's own code never sleeps: it passes each operation, and each wait for one, on to torch. `Work.wait` is
+    no Python function and leaves no frame, so its caller's source line has to tell; a frame of the standard library
+    innermost (`threading`, `queue`) is some other wait.
     """
     if not frames:
         return False
     innermost = frames[0]
-    return innermost.is_torch or (not innermost.is_stdlib and "wait(" in innermost.source)
+    passed_on = innermost.is_torch or innermost.path.startswith(_RECORDER)
+    return passed_on or (not innermost.is_stdlib and "wait(" in innermost.source)
 
 
 def _torch_folder() -> str:
