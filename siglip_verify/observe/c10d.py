@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -39,42 +39,119 @@ Kernel = Callable[..., Any]
 class DispatcherBackend:
     """See operations through kernels on the c10d operations, and waits through `Work.wait` and `wait_tensor`.
 
+    The kernels are registered when the process first records and stay: registering them costs as much as a small
+    step (2 ms). Between recordings they pass calls on, at 10 us each. `unregister_kernels` takes them out.
+
     An operation of the functional collectives that reaches no c10d operation is told as unknown, after it was posted.
     Of an operation that is waited for in C++ alone (DDP's reducer) no return is told.
     """
 
-    _installed: ClassVar[DispatcherBackend | None] = None
-
-    def __init__(self) -> None:
-        self._libraries: list[torch.library.Library] = []
-        self._waits: _Waits | None = None
-
     def install(self, observer: Observer, *, poison: bool) -> None:
-        """Register the kernels and wrap `Work.wait` (0.3 ms; 3 ms the first time in a process).
+        """Begin to tell `observer`.
 
         Raises:
-            RuntimeError: Another one is installed in this process.
+            RuntimeError: This process is being recorded already.
         """
-        if DispatcherBackend._installed is not None:
+        if _KERNELS.watch is not None:
             raise RuntimeError("one recorder at a time records a process; got a second one: leave the first one before")
-        waits = _Waits(observer)
-        for namespace, ops in operation_names().items():
-            library = torch.library.Library(namespace, "IMPL")
-            self._libraries.append(library)
-            for op in ops:
-                kernel = _kernel(op, observer, waits, poison)
-                library.impl(op.removeprefix(f"{namespace}::"), kernel, KEY, with_keyset=True)
-        waits.open()
-        self._waits = waits
-        DispatcherBackend._installed = self
+        _KERNELS.register()
+        _KERNELS.watch = _Watch(observer, _Waits(observer), poison)
 
     def remove(self) -> None:
-        """Unregister the kernels, put `Work.wait` back and let go of every Work."""
+        """End, put `Work.wait` back and let go of every Work."""
+        if _KERNELS.watch is not None:
+            _KERNELS.watch.waits.close()
+            _KERNELS.watch = None
+
+
+def unregister_kernels() -> None:
+    """Take the kernels out of torch's dispatcher; the next recording registers them again.
+
+    Raises:
+        RuntimeError: A recorder is in use.
+    """
+    if _KERNELS.watch is not None:
+        raise RuntimeError("kernels leave when no recorder needs them; got one in use: leave it before")
+    _KERNELS.unregister()
+
+
+class _Watch(NamedTuple):
+    """One recording: whom to tell, what was not waited for yet, whether to poison."""
+
+    observer: Observer
+    waits: _Waits
+    poison: bool
+
+
+class _Kernels:
+    """The kernels of this process, and the recording that they serve now."""
+
+    def __init__(self) -> None:
+        self.watch: _Watch | None = None
+        self._libraries: list[torch.library.Library] = []
+
+    def register(self) -> None:
+        """Register a kernel for every operation, unless they are registered."""
+        if not self._libraries:
+            for namespace, ops in operation_names().items():
+                library = torch.library.Library(namespace, "IMPL")
+                self._libraries.append(library)
+                for op in ops:
+                    library.impl(op.removeprefix(f"{namespace}::"), self._kernel(op), KEY, with_keyset=True)
+
+    def unregister(self) -> None:
+        """Take every kernel out: torch does so when nothing refers to its library."""
         self._libraries.clear()
-        if self._waits is not None:
-            self._waits.close()
-            self._waits = None
-            DispatcherBackend._installed = None
+
+    def _kernel(self, op: str) -> Kernel:
+        if op == WAIT_TENSOR:
+            watched = _wait
+        elif op.startswith("c10d::"):
+            watched = _communicate
+        else:
+            watched = _call_functional
+        post, signature = next_kernel(op), Signature(op, argument_names(op))
+
+        def kernel(keyset: torch.DispatchKeySet, *args: Any, **kwargs: Any) -> Any:
+            watch = self.watch
+            if watch is None or without_data(keyset):
+                return post(keyset, *args, **kwargs)
+            return watched(watch, signature, functools.partial(post, keyset, *args, **kwargs), args)
+
+        return kernel
+
+
+_KERNELS = _Kernels()
+
+
+def _communicate(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+    """Post an operation of c10d, told before."""
+    if not watch.observer.watching:
+        return post()
+    operation = signature.describe(args)
+    sequence = watch.observer.posted(operation)
+    if watch.poison:
+        _poison(signature.overwritten(args))
+    outcome = post()
+    from_any = operation.kind == "recv" and operation.src is None
+    watch.waits.expect(sequence, from_any, signature.results(args), outcome)
+    return outcome
+
+
+def _call_functional(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+    """Call a functional collective, told only if what it calls was not."""
+    num_posted = watch.observer.num_posted
+    outcome = post()
+    if watch.observer.watching and watch.observer.num_posted == num_posted:
+        watch.observer.posted(signature.describe(args))
+    return outcome
+
+
+def _wait(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+    """Wait for the result of a functional collective, told afterwards."""
+    outcome = post()
+    watch.waits.waited_for_tensor(args[0])
+    return outcome
 
 
 class _Waits:
@@ -89,9 +166,6 @@ class _Waits:
         self._works: dict[int, tuple[dist.Work, int, bool]] = {}
         self._results: dict[int, int] = {}
         self._original = dist.Work.__dict__["wait"]
-
-    def open(self) -> None:
-        """Wrap `Work.wait`."""
         dist.Work.wait = self._observed_wait()
 
     def expect(self, sequence: int, from_any: bool, results: list[torch.Tensor], outcome: Any) -> None:
@@ -135,57 +209,6 @@ class _Waits:
             return outcome
 
         return wait
-
-
-def _kernel(op: str, observer: Observer, waits: _Waits, poison: bool) -> Kernel:
-    if op == WAIT_TENSOR:
-        return _wait_kernel(op, waits)
-    if op.startswith("c10d::"):
-        return _c10d_kernel(op, observer, waits, poison)
-    return _functional_kernel(op, observer)
-
-
-def _c10d_kernel(op: str, observer: Observer, waits: _Waits, poison: bool) -> Kernel:
-    post, signature = next_kernel(op), Signature(op, argument_names(op))
-
-    def kernel(keyset: torch.DispatchKeySet, *args: Any) -> Any:
-        if not observer.watching or without_data(keyset):
-            return post(keyset, *args)
-        operation = signature.describe(args)
-        sequence = observer.posted(operation)
-        if poison:
-            _poison(signature.overwritten(args))
-        outcome = post(keyset, *args)
-        from_any = operation.kind == "recv" and operation.src is None
-        waits.expect(sequence, from_any, signature.results(args), outcome)
-        return outcome
-
-    return kernel
-
-
-def _functional_kernel(op: str, observer: Observer) -> Kernel:
-    post, signature = next_kernel(op), Signature(op, argument_names(op))
-
-    def kernel(keyset: torch.DispatchKeySet, *args: Any, **out: Any) -> Any:
-        num_posted = observer.num_posted
-        outcome = post(keyset, *args, **out)
-        if observer.watching and observer.num_posted == num_posted and not without_data(keyset):
-            observer.posted(signature.describe(args))
-        return outcome
-
-    return kernel
-
-
-def _wait_kernel(op: str, waits: _Waits) -> Kernel:
-    post = next_kernel(op)
-
-    def kernel(keyset: torch.DispatchKeySet, tensor: torch.Tensor) -> Any:
-        outcome = post(keyset, tensor)
-        if not without_data(keyset):
-            waits.waited_for_tensor(tensor)
-        return outcome
-
-    return kernel
 
 
 def _poison(tensors: list[torch.Tensor]) -> None:

@@ -183,6 +183,13 @@ def _functional(call: Callable[..., Any], rows: Callable[[int], int], *args: Any
     return act
 
 
+def _all_gather_into_out(r: int, w: int) -> Tensor:
+    group = dist.group.WORLD
+    assert group is not None
+    gather = torch.ops._c10d_functional.all_gather_into_tensor_out
+    return functional.wait_tensor(gather(mine(r), w, group.group_name, out=empty(2 * w, 3)))
+
+
 def _differentiable(call: Callable[[Tensor, int, int], Any]) -> Callable[[int, int], list[Tensor]]:
     """Call, and go back through it within the same act."""
 
@@ -277,6 +284,7 @@ ROWS: dict[str, Row] = {
         _functional(functional.all_gather_single, _two, 0),
         _collective("all_gather", "allgather_into_tensor_coalesced_"),
     ),
+    "functional all_gather into out": Row(_all_gather_into_out, _collective("all_gather", "_allgather_base_")),
     "functional reduce_scatter": Row(
         _functional(functional.reduce_scatter_single, _all, "sum", 0),
         _collective("reduce_scatter", "reduce_scatter_tensor_coalesced_", _all),
