@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 REPORTS ?= reports
 
-.PHONY: help verify test lint format clean
+.PHONY: help verify bugs test lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 
 verify: $(READY)  ## Check our loss and open_clip's on real gloo processes; write reports/
 	$(BIN)/siglip-verify check --report-dir $(REPORTS)
+	$(BIN)/siglip-verify bugs --quick
+
+bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
+	$(BIN)/siglip-verify bugs
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
