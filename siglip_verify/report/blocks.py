@@ -56,12 +56,29 @@ class Verbatim(msgspec.Struct, frozen=True):
     text: str
 
 
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+    """A small picture of one number for each pair of ranks: a character where it is right, the number where it is not.
+
+    Attributes:
+        title: What is shown.
+        rows, columns: What the ranks at the left and on top stand for.
+        cells: W rows of W values; those that are right are muted.
+    """
+
+    title: str
+    rows: str
+    columns: str
+    cells: tuple[tuple[Value, ...], ...]
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that went wrong.
 
     Attributes:
         title: What and where.
         tone: The verdict.
+        lead: One sentence that says what is wrong, before everything else; empty if that is not known.
+        heat_maps: Pictures of it.
         facts: Names and what is to be said of each.
         verbatim: Tracebacks and the like.
         replay: A shell line that a reader copies; shown whole, on a line of its own.
@@ -69,6 +86,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     title: str
     tone: Tone
+    lead: str = ""
+    heat_maps: tuple[HeatMap, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     verbatim: tuple[Verbatim, ...] = ()
     replay: str = ""

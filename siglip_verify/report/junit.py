@@ -14,7 +14,7 @@ from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from siglip_verify.case import Case
 from siglip_verify.records import Cell
-from siglip_verify.report import sections, words
+from siglip_verify.report import diagnosis, sections, words
 from siglip_verify.report.blocks import Entry
 from siglip_verify.result import LossResult, Report
 
@@ -73,7 +73,9 @@ def _problem(problem: Failure | Error, cell: Cell, entries: list[Entry]) -> Fail
 
 
 def _entry(entry: Entry) -> str:
-    lines = [entry.title, *(f"{name}: {value}" for name, value in entry.facts)]
+    lines = [entry.title, *([entry.lead] if entry.lead else []), *(f"{name}: {value}" for name, value in entry.facts)]
+    for shown in entry.heat_maps:
+        lines += [f"{shown.title}:", diagnosis.as_text(shown)]
     for verbatim in entry.verbatim:
         lines += [f"{verbatim.label}:", verbatim.text]
     return "\n".join([*lines, *([f"replay: {entry.replay}"] if entry.replay else [])])

@@ -9,7 +9,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
-from siglip_verify.report import sections, words
+from siglip_verify.report import diagnosis, sections, words
 from siglip_verify.report.blocks import Column, Entry, Table, Verbatim
 from siglip_verify.result import LossResult, Report
 
@@ -84,7 +84,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _entry(entry: Entry, loss: LossResult) -> str:
-    parts = [f"### {text(entry.title)}", f"Loss: {text(words.one_line(loss.name))}"]
+    parts = [f"### {text(entry.title)}", text(entry.lead), f"Loss: {text(words.one_line(loss.name))}"]
+    parts += [_folded(text(shown.title), _fenced(diagnosis.as_text(shown))) for shown in entry.heat_maps]
     if entry.replay:
         parts.append(_fenced(entry.replay, "sh"))
     parts += [_facts(entry.facts), *(_verbatim(verbatim) for verbatim in entry.verbatim)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from siglip_verify.records import CaseResult, Cell, Counterexample, Finding, Quantity, RankFailure, Share
-from siglip_verify.report import words
+from siglip_verify.report import diagnosis, words
 from siglip_verify.report.blocks import Column, Entry, Table, Value, Verbatim
 from siglip_verify.result import LossResult, MessageRow, Report
 
@@ -198,10 +198,13 @@ def _counterexample(found: Counterexample) -> Entry:
     facts = [("shrunk", f"{words.plural(found.calls, 'case')} tried from the first failure to this one")]
     if not found.reproducible:
         facts.append(("race", "the same case did not fail when it was run a second time"))
+    said = found.diagnosis
     return Entry(
         title=f"Counterexample: {case.exchange} at W = {case.world_size}",
         tone="mismatch",
-        facts=(*_mismatch_facts(result), *facts),
+        lead=diagnosis.lead(said) if said else "",
+        heat_maps=diagnosis.heat_maps(said) if said else (),
+        facts=(*(diagnosis.facts(said) if said else ()), *_mismatch_facts(result), *facts),
         verbatim=_verbatim(result.failures),
         replay=words.printable(found.replay).replace("\n", "\\n"),
     )

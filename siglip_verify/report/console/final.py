@@ -17,6 +17,7 @@ from rich.text import Text
 from siglip_verify.records import CaseResult, Cell
 from siglip_verify.report import sections, words
 from siglip_verify.report.blocks import Entry, Table, Tone, Value
+from siglip_verify.report.console import diagnosis
 from siglip_verify.result import LossResult, Report
 
 WIDE = 120
@@ -103,6 +104,11 @@ def entries(shown: Sequence[Entry], console: Console) -> None:
     for entry in shown:
         say(console)
         say(console, entry.title, style=STYLES[entry.tone], indent=_INDENT)
+        if entry.lead:
+            say(console, entry.lead, style="bold", indent=2 * _INDENT)
+        if entry.heat_maps:
+            maps = diagnosis.picture(entry.heat_maps, STYLES, lambda text: encodable(text, console))
+            console.print(Padding(maps, (0, 0, 0, 2 * _INDENT), expand=False))
         fact_lines(list(entry.facts), console, indent=2 * _INDENT)
         for verbatim in entry.verbatim:
             say(console, verbatim.label, style="dim", indent=2 * _INDENT)
