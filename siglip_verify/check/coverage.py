@@ -89,6 +89,7 @@ def probe_cases(case: Case) -> tuple[Case, Case]:
         msgspec.structs.replace(
             case,
             features="one-hot-by-rank",
+            source="",
             batch=max(case.batch, _LEAST_BATCH),
             dim=case.world_size,
             scale=1.0,

@@ -34,8 +34,8 @@ _NOTES = 3
 _PLAIN = Case(seed=1)
 # Fields made plain, in this order; those named together only make sense together.
 _FIELDS: tuple[tuple[str, ...], ...] = (
+    ("features", "source"),
     ("batch", "dim"),
-    ("features",),
     ("dtype", "scalars"),
     ("scale", "bias"),
     ("layout",),
@@ -44,6 +44,7 @@ _FIELDS: tuple[tuple[str, ...], ...] = (
     ("scalars",),
     ("chunk_size",),
 )
+_SIZES = ("batch", "dim", "source")  # said elsewhere, or no condition of a fault
 
 
 def diagnose_mismatch(judge: CaseJudge, found: CaseResult) -> Diagnosis:
@@ -92,7 +93,7 @@ class _Runs:
 
     def _at_world_sizes(self, case: Case) -> dict[int, Watched]:
         """Run a case at each world size that is tried, its own first."""
-        sizes = dict.fromkeys((case.world_size, *WORLD_SIZES))
+        sizes = dict.fromkeys((case.world_size, *(() if case.source else WORLD_SIZES)))
         runs = {size: self._watch(at_world_size(case, size)) for size in sizes}
         return {size: watched for size, watched in sorted(runs.items()) if watched is not None}
 
@@ -100,6 +101,8 @@ class _Runs:
         """Make a case plain field by field, as far as it goes on failing."""
         plain = plain_case(case)
         for fields in _FIELDS:
+            if case.source and "batch" in fields:
+                continue  # given features have the rows that they have
             changed = msgspec.structs.replace(case, **{field: getattr(plain, field) for field in fields})
             if changed != case and (watched := self._watch(changed)) and watched.result.verdict == "mismatch":
                 case = changed
@@ -134,11 +137,12 @@ class _Runs:
             return self._note(case, what, f"is not possible: {error}")
         if watched.records:
             return watched
+        if any(failure.kind == "hung" for failure in watched.result.failures):
+            self._closed.add(case.world_size)  # every further run would take as long
         return self._note(case, what, f"did not end: {failure_sentence(watched.result.failures)}")
 
     def _note(self, case: Case, what: str, text: str) -> None:
-        """Keep what went wrong as evidence, and leave this world size alone from here on."""
-        self._closed.add(case.world_size)
+        """Keep what went wrong as evidence."""
         self._notes.append(Clue(title=f"{what} at W = {case.world_size}", text=f"{text} ({case})"))
 
 
@@ -172,8 +176,8 @@ def telling_batch(world_size: int) -> int:
 
 def needs(case: Case) -> tuple[tuple[str, str], ...]:
     """List the fields in which a case is not plain."""
-    fields: Iterable[str] = dict.fromkeys(field for fields in _FIELDS[1:] for field in fields)
-    values: dict[str, Any] = {field: getattr(case, field) for field in fields}
+    fields: Iterable[str] = dict.fromkeys(field for fields in _FIELDS for field in fields)
+    values: dict[str, Any] = {field: getattr(case, field) for field in fields if field not in _SIZES}
     return tuple((field, str(value)) for field, value in values.items() if value != getattr(_PLAIN, field))
 
 

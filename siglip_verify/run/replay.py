@@ -10,6 +10,7 @@ from siglip_verify.case import Case
 from siglip_verify.records import Cell, Counterexample
 from siglip_verify.result import LossResult
 from siglip_verify.run.declare import declaration, replay_line
+from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
@@ -25,7 +26,8 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     """
     traits = load_traits(worlds, spec)
     listener(LossStarted(spec.name, 1))
-    result = CaseJudge(worlds, spec, traits, planned=spec.target == OURS)(case)
+    judge = CaseJudge(worlds, spec, traits, planned=spec.target == OURS)
+    result = judge(case)
     listener(CaseJudged(spec.name, result, shrinking=False))
     cell = Cell(
         exchange=case.exchange,
@@ -37,7 +39,8 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
         elapsed_s=result.elapsed_s,
     )
     listener(CellDone(spec.name, cell, 1))
-    found = Counterexample(result=result, replay=replay_line(case, spec), calls=0)
+    diagnosis = diagnose_mismatch(judge, result) if result.verdict == "mismatch" else None
+    found = Counterexample(result=result, replay=replay_line(case, spec), calls=0, diagnosis=diagnosis)
     return LossResult(
         name=spec.name,
         target=spec.target,

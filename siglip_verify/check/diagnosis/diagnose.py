@@ -97,15 +97,8 @@ def _pattern(fails: tuple[int, ...], passes: tuple[int, ...]) -> str:
     """Say what the failing world sizes have in common."""
     if not fails or not passes:
         return ""
-    tested = f"W = {_numbers(fails)} fail, {_numbers(passes)} pass"
     parity = fails[0] % 2
     all_alike = all(size % 2 == parity for size in fails) and not any(size % 2 == parity for size in passes if size > 1)
     if len(fails) > 1 and all_alike:
-        return f"only {'odd' if parity else 'even'} W: {tested}"
-    if max(passes) < min(fails):
-        return f"only from W = {min(fails)} on: {tested}"
-    return tested
-
-
-def _numbers(sizes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, sizes))
+        return f"only {'odd' if parity else 'even'} W fail"
+    return f"W = {min(fails)} and larger fail, smaller W pass" if max(passes) < min(fails) else ""
