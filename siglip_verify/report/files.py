@@ -14,6 +14,8 @@ from siglip_verify.errors import UsageError
 from siglip_verify.report import html, json, jsonl, junit, markdown, trace
 from siglip_verify.result import Report, StepMessages
 
+_LEAST_SUMMARY_BYTES = 1 << 10  # in less, little but the verdict fits
+
 
 class Format(NamedTuple):
     """The file that a format is written to, and what makes its bytes."""
@@ -79,6 +81,28 @@ def write_step(step: StepMessages, folder: Path | str) -> list[Path]:
         ReportFolderError: The folder cannot be made or written to.
     """
     return _write_all([("messages.jsonl", jsonl.dump(step)), ("trace.json", trace.dump(step))], Path(folder))
+
+
+def append_summary(report: Report, path: Path | str) -> None:
+    """Append the Markdown report to a CI job summary, within what is left of the size that such a file may have.
+
+    Args:
+        report: The finished result.
+        path: What GitHub Actions names in `$GITHUB_STEP_SUMMARY`.
+
+    Raises:
+        ReportFolderError: The file cannot be written.
+    """
+    try:
+        with Path(path).open("ab") as summary:
+            room = markdown.LIMIT_BYTES - summary.tell()
+            if room >= _LEAST_SUMMARY_BYTES:
+                summary.write(markdown.render(report, room))
+    except OSError as error:
+        raise ReportFolderError(
+            f"a job summary needs a file that can be written; got {str(path)!r}: {error.strerror or error}; "
+            "unset GITHUB_STEP_SUMMARY or name another file in it"
+        ) from error
 
 
 def _write_all(contents: Iterable[tuple[str, bytes]], folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from siglip_verify.report import FORMATS, ReportFolderError, dump, write
+from siglip_verify.report import FORMATS, ReportFolderError, append_summary, dump, markdown, write
 from siglip_verify.report.files import Format
 
 from . import samples
@@ -91,3 +91,25 @@ def test_files_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+# ------------------------------------------------------------------ a CI job summary
+def test_the_summary_is_added_to_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    path.write_bytes(b"earlier\n")
+    append_summary(samples.passing(), path)
+    assert path.read_bytes() == b"earlier\n" + markdown.render(samples.passing())
+
+
+@pytest.mark.parametrize("room", [0, 500, 5_000])
+def test_a_summary_that_is_nearly_full_stays_within_its_limit(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "summary.md"
+    path.write_bytes(b"x" * (markdown.LIMIT_BYTES - room))
+    append_summary(samples.large(), path)
+    assert path.stat().st_size <= markdown.LIMIT_BYTES
+    assert (path.stat().st_size > markdown.LIMIT_BYTES - room) == (room == 5_000)
+
+
+def test_a_summary_that_cannot_be_written_is_named_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(ReportFolderError, match=r"a job summary needs a file.*unset GITHUB_STEP_SUMMARY"):
+        append_summary(samples.passing(), tmp_path)
