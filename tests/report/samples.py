@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import hypothesis
 import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
@@ -13,6 +15,7 @@ from siglip_verify.records import (
     CaseResult,
     Cell,
     Counterexample,
+    Event,
     Finding,
     Quantity,
     RankFailure,
@@ -20,7 +23,7 @@ from siglip_verify.records import (
     Verdict,
     Worst,
 )
-from siglip_verify.result import LeftOut, LossResult, MessageRow, Report, worst
+from siglip_verify.result import LeftOut, LossResult, MessageRow, Report, StepMessages, worst
 
 HOSTILE = "<script>alert(1)</script>"
 QUANTITIES: tuple[Quantity, ...] = (
@@ -101,6 +104,39 @@ def report(*losses: LossResult, **changes: Any) -> Report:
     return Report(losses=losses, **fields)
 
 
+def step_messages(world_size: int = 3) -> StepMessages:
+    """The messages of one step of bidir with one hop a phase: every rank sends to both neighbours."""
+    events: list[Event] = []
+    for rank in range(world_size):
+        for sequence, (phase, kind, way) in enumerate(
+            itertools.product(("forward", "backward"), ("send", "recv"), (1, -1))
+        ):
+            peer = (rank + way) % world_size
+            src, dst = (rank, peer) if kind == "send" else (peer, rank)
+            start_s = 0.25 + sequence / 1024 + rank / 65536
+            events.append(
+                Event(
+                    rank=rank,
+                    sequence=sequence,
+                    kind=kind,
+                    op=f"c10d::{kind}",
+                    phase="forward" if phase == "forward" else "backward",
+                    hop=0,
+                    src=src,
+                    dst=dst,
+                    tag=0,
+                    dtype="float32",
+                    shape=(8, 64),
+                    payload_bytes=2048,
+                    posted_s=start_s,
+                    returned_s=start_s + 1 / 2048,
+                )
+            )
+    return StepMessages(
+        case=Case(world_size=world_size, batch=8, dim=64, dtype="float32"), events=tuple(events), wire=None
+    )
+
+
 def passing() -> Report:
     comparison = loss(
         "open_clip:SigLipLoss",
@@ -118,7 +154,7 @@ def passing() -> Report:
             for size in range(1, 5)
         ),
     )
-    return report(loss(), comparison)
+    return report(loss(sample_step=step_messages()), comparison)
 
 
 def text_share(share: float = 4.1e14, **changes: Any) -> Share:
@@ -249,6 +285,14 @@ def large() -> Report:
 
 
 # ------------------------------------------------------------------ all others
+# Whole results are not shrunk: they are large, and the error names the field.
+ANY_RESULT = hypothesis.settings(
+    max_examples=25,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+
+
 def reports() -> st.SearchStrategy[Report]:
     """Draw any result whose fields have the right types, plausible or not."""
     return _drawn(inspect.type_info(Report))

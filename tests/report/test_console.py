@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -147,7 +147,7 @@ def test_a_console_that_has_only_ascii_shows_the_rest_as_escapes() -> None:
 
 
 @given(report=samples.reports(), width=st.integers(40, 200), colour=st.booleans())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@samples.ANY_RESULT
 def test_any_result_can_be_printed_at_any_width(report: Report, width: int, colour: bool) -> None:
     options = {"force_terminal": True, "color_system": "truecolor"} if colour else {}
     text = printed(report, width, **options)

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from siglip_verify.report import dump, html, load, sections, words
 from siglip_verify.report.html.page import SECTIONS
@@ -114,6 +114,12 @@ def test_exchanges_with_the_same_counts_share_a_line() -> None:
     ]
 
 
+def test_the_sample_step_is_shown_hop_by_hop() -> None:
+    text = page(samples.passing()).words
+    assert "Forward, hop by hop: 1 hop." in text
+    assert "Backward, hop by hop: 1 hop." in text
+
+
 def test_a_counterexample_is_linked_from_the_head_and_can_be_run_again() -> None:
     document = page(samples.mismatching())
     linked = [link["href"] for link in document.all("a")]
@@ -155,7 +161,7 @@ def test_nothing_is_fetched_and_nothing_runs() -> None:
 
 
 @given(report=samples.reports())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@samples.ANY_RESULT
 def test_any_result_has_a_printable_page_with_names_that_are_used_once(report: Report) -> None:
     document = page(report)
     assert not [char for char in document.words if not char.isprintable()]

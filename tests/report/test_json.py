@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.report import dump, load
@@ -36,7 +36,7 @@ def loaded(changed: dict[str, Any]) -> Report:
 
 # ------------------------------------------------------------------ there and back
 @given(report=samples.reports())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@samples.ANY_RESULT
 def test_any_result_comes_back_as_it_was(report: Report) -> None:
     text = dump(report)
     assert repr(load(text)) == repr(report)

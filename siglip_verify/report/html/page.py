@@ -1,7 +1,7 @@
 """The page: its sections in order, each a template and the one function that prepares its figures.
 
-A section is added by writing both and naming them in `SECTIONS`. Text is made printable by the views and escaped by the
-template engine; nothing on the page runs or is fetched. The same result gives the same bytes.
+A section is added by writing both and naming them in `SECTIONS`. Whatever a template writes is made printable and
+escaped on its way; nothing on the page runs or is fetched. The same result gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from functools import cache
 
 import jinja2
 import msgspec
+from markupsafe import Markup
 
+from siglip_verify.report import words
 from siglip_verify.report.html import views
 from siglip_verify.result import Report
 
@@ -33,6 +35,7 @@ class Section(msgspec.Struct, frozen=True):
 SECTIONS = (
     Section("equivalence", "Equal to one device", views.equivalence),
     Section("messages", "Messages", views.messages),
+    Section("step", "One step", views.step),
     Section("counterexamples", "Counterexamples", views.counterexamples),
     Section("unjudged", "Without judgement", views.unjudged),
     Section("left_out", "Left out", views.left_out),
@@ -54,7 +57,13 @@ def _templates() -> jinja2.Environment:
         loader=jinja2.PackageLoader("siglip_verify.report.html"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _printable(value: object) -> object:
+    """Make text printable where a section did not; what is markup by now was made of printable text."""
+    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

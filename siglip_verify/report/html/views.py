@@ -16,6 +16,7 @@ from siglip_verify.report.blocks import Entry, Table, Tone
 from siglip_verify.report.html.chart import Chart
 from siglip_verify.report.html.line_chart import line_charts
 from siglip_verify.report.html.share_chart import share_charts
+from siglip_verify.report.messages import hops as hop_tables
 from siglip_verify.result import Report
 
 View = Mapping[str, object]
@@ -62,6 +63,14 @@ class LossMessages(msgspec.Struct, frozen=True):
 
     name: str
     steps: tuple[tuple[Table, tuple[Chart, ...]], ...]
+
+
+class LossStep(msgspec.Struct, frozen=True):
+    """One step of one loss, a table a phase."""
+
+    name: str
+    case: str
+    tables: tuple[Table, ...]
 
 
 class LossEntries(msgspec.Struct, frozen=True):
@@ -130,6 +139,16 @@ def messages(report: Report) -> View | None:
         )
         for loss in report.losses
         if loss.messages
+    ]
+    return {"losses": losses} if losses else None
+
+
+def step(report: Report) -> View | None:
+    """Prepare the sample step of each loss, hop by hop."""
+    losses = [
+        LossStep(words.one_line(loss.name), str(loss.sample_step.case), tuple(hop_tables(loss.sample_step)))
+        for loss in report.losses
+        if loss.sample_step is not None and loss.sample_step.events
     ]
     return {"losses": losses} if losses else None
 
