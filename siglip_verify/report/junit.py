@@ -56,6 +56,30 @@ def _cases(loss: LossResult) -> Iterator[TestCase]:
         yield case
     if not loss.cells:
         yield _nothing_checked(name)
+    yield from _beside(loss, name)
+
+
+def _beside(loss: LossResult, name: str) -> Iterator[TestCase]:
+    """Make a test case of each failure that no failing cell tells of, and one of a verdict that nothing tells of."""
+    told = {(cell.exchange, cell.world_size) for cell in loss.cells if cell.verdict != "pass"}
+    beside: list[tuple[Case, Failure | Error, Entry]] = []
+    for found, entry in zip(loss.counterexamples, sections.counterexamples(loss.counterexamples), strict=False):
+        beside.append((found.result.case, Failure("fails beside the cells", "mismatch"), entry))
+    for result, entry in zip(loss.unknowns, sections.unjudged_cases(loss.unknowns), strict=False):
+        beside.append((result.case, Error("no judgement beside the cells", "unknown"), entry))
+    beside = [each for each in beside if (each[0].exchange, each[0].world_size) not in told]
+    for case, problem, entry in beside:
+        problem.text = _entry(entry)
+        yield _problem_case(f"{case.exchange} W={case.world_size}, beside the cells", name, problem)
+    if loss.verdict != "pass" and loss.cells and not told and not beside:
+        problem = Failure if loss.verdict == "mismatch" else Error
+        yield _problem_case("verdict", name, problem(f"the verdict on this loss is {loss.verdict}", loss.verdict))
+
+
+def _problem_case(title: str, name: str, problem: Failure | Error) -> TestCase:
+    case = TestCase(title, name, 0.0)
+    case.result = [problem]
+    return case
 
 
 def _is_of(case: Case, cell: Cell) -> bool:
@@ -82,9 +106,8 @@ def _entry(entry: Entry) -> str:
 
 
 def _nothing_checked(name: str) -> TestCase:
-    case = TestCase("nothing was checked", name, 0.0)
-    case.result = [Error("not one exchange was run at any world size", "unknown")]
-    return case
+    error = Error("not one exchange was run at any world size", "unknown")
+    return _problem_case("nothing was checked", name, error)
 
 
 def _time(cell: Cell) -> float:

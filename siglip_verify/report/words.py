@@ -6,7 +6,7 @@ Here: text from records, the same for the console and every file. Not here: layo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -53,13 +53,20 @@ def headline(report: Report) -> str:
 
 
 def exchanges_of(loss: LossResult) -> list[str]:
-    """List the exchanges of a loss's cells, each once, in order."""
-    return list(dict.fromkeys(cell.exchange for cell in loss.cells))
+    """List the exchanges of a loss, each once, in order."""
+    return list(dict.fromkeys(exchange for exchange, _, _ in _places(loss)))
 
 
 def world_sizes_of(loss: LossResult, exchange: str, verdict: str) -> list[int]:
     """List the world sizes at which one exchange of a loss has this verdict."""
-    return [cell.world_size for cell in loss.cells if cell.exchange == exchange and cell.verdict == verdict]
+    return [size for each, size, found in _places(loss) if each == exchange and found == verdict]
+
+
+def _places(loss: LossResult) -> Iterator[tuple[str, int, str]]:
+    """List exchange, world size and verdict of all cells, and of what was found beside them."""
+    yield from ((cell.exchange, cell.world_size, cell.verdict) for cell in loss.cells)
+    for result in (*(found.result for found in loss.counterexamples), *loss.unknowns):
+        yield result.case.exchange, result.case.world_size, result.verdict
 
 
 def _checked(report: Report) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from junitparser import JUnitXml
 
+from siglip_verify.records import Verdict
 from siglip_verify.report import junit
 from siglip_verify.result import Report
 
@@ -64,10 +66,28 @@ def test_text_from_outside_comes_back_as_it_was_shown() -> None:
     assert "\\x00 \\u202e ]]> | ` * _ & \" ' \\ufffe é 数 🧪" in failure.text
 
 
+def test_a_counterexample_beside_the_cells_is_a_failure() -> None:
+    report = samples.report(samples.loss(verdict="mismatch", counterexamples=(samples.counterexample(),)))
+    assert counts(report) == (17, 1, 0)
+    (failure,) = parsed(report).iter("failure")
+    assert failure.text is not None
+    assert "replay: siglip-verify replay 'bidir W=2 " in failure.text
+
+
+@pytest.mark.parametrize(("verdict", "counted"), [("mismatch", (17, 1, 0)), ("unknown", (17, 0, 1))])
+def test_a_verdict_that_nothing_else_tells_of_is_told(verdict: Verdict, counted: tuple[int, int, int]) -> None:
+    assert counts(samples.report(samples.loss(verdict=verdict))) == counted
+
+
 @given(report=samples.reports())
 @samples.ANY_RESULT
-def test_any_result_can_be_read_and_no_cell_passes_that_did_not(report: Report) -> None:
-    cells = [cell for loss in report.losses for cell in loss.cells]
-    empty = sum(not loss.cells for loss in report.losses) + (not report.losses)
-    of = {verdict: sum(cell.verdict == verdict for cell in cells) for verdict in ("mismatch", "unknown")}
-    assert counts(report) == (len(cells) + empty, of["mismatch"], of["unknown"] + empty)
+def test_any_result_can_be_read_and_nothing_passes_that_did_not(report: Report) -> None:
+    suites = list(parsed(report).iter("testsuite"))
+    assert len(suites) == max(1, len(report.losses))
+    for loss, suite in zip(report.losses, suites, strict=False):
+        cases = {case.get("name"): {child.tag for child in case} for case in suite}
+        for cell in loss.cells:
+            if cell.verdict != "pass":
+                assert any(problem for name, problem in cases.items() if name == f"{cell.exchange} W={cell.world_size}")
+        problems = [problem for problem in cases.values() if problem & {"failure", "error"}]
+        assert problems or (loss.verdict == "pass" and loss.cells and not loss.counterexamples and not loss.unknowns)

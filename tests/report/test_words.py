@@ -52,6 +52,12 @@ def test_many_failures_are_counted_and_the_first_are_named() -> None:
     )
 
 
+def test_a_counterexample_counts_though_every_cell_passes() -> None:
+    loss = samples.loss("x", verdict="mismatch", counterexamples=(samples.counterexample(),))
+    headline = words.headline(samples.report(loss))
+    assert headline == "MISMATCH: 1 of 4 exchanges fails: bidir of x at W = 2; 320 cases judged"
+
+
 def test_a_mismatch_does_not_hide_what_came_to_no_judgement() -> None:
     cells = (samples.cell("bidir", 2, "mismatch"), samples.cell("shift", 2, "unknown"))
     assert "; 1 more came to no judgement; " in words.headline(samples.report(samples.loss("x", cells=cells)))
