@@ -97,7 +97,7 @@ def _report(
     started, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
     tell(RunStarted(chosen))
     results: list[LossResult] = []
-    with _pool(worlds, chosen.timeout_s) as pool:
+    with _pool(worlds, chosen.timeout_s) as pool, _one_thread():
         pool.start()
         for plan in chosen.losses:
             results.append(check_loss(pool, plan, tell))
@@ -127,6 +127,17 @@ def _pool(worlds: Worlds | None, timeout_s: float) -> Generator[Worlds]:
         yield worlds
     finally:
         worlds.timeout_s = usual_s
+
+
+@contextlib.contextmanager
+def _one_thread() -> Generator[None]:
+    """Let the oracle compute in one thread: its tiles are small, and the ranks need the processors."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 def environment() -> dict[str, str]:

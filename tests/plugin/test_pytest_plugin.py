@@ -116,7 +116,7 @@ def test_a_rank_that_fails_is_named_and_the_next_test_has_a_new_world(suite: pyt
     )
     assert counts == {"failed": 1, "passed": 1}, text
     assert "rank 1" in text
-    assert "exit status 7" in text
+    assert "exited with status 7" in text
 
 
 @pytest.mark.parametrize(
