@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
+from siglip_verify.check.failures import failure_sentence
 from siglip_verify.records import CaseResult, Cell, Counterexample, Finding, Quantity, RankFailure, Share
 from siglip_verify.report import diagnosis, words
 from siglip_verify.report.blocks import Column, Entry, Table, Value, Verbatim
@@ -180,6 +181,7 @@ def unjudged(result: CaseResult) -> Entry:
     return Entry(
         title=f"No judgement: {case.exchange} at W = {case.world_size}",
         tone="unknown",
+        lead=words.one_line(failure_sentence(result.failures, case.world_size)),
         facts=(*facts, ("ended after", words.seconds(result.elapsed_s))),
         verbatim=_verbatim(result.failures),
     )

@@ -20,9 +20,10 @@ from siglip_verify.adapt import LossSpecError
 from siglip_verify.case import Case
 from siglip_verify.check.counts import operations
 from siglip_verify.check.coverage import Coverage, coverage, probe_cases
-from siglip_verify.check.diagnosis import Evidence, Observation, diagnose, failure_sentence
+from siglip_verify.check.diagnosis import Evidence, Observation, diagnose
 from siglip_verify.check.diagnosis.fit import MAX_WORLD_SIZE
 from siglip_verify.check.expected import normalizers
+from siglip_verify.check.failures import failure_sentence
 from siglip_verify.records import CaseResult, Clue, Diagnosis
 from siglip_verify.run.judge import CaseJudge, Watched
 
@@ -139,7 +140,7 @@ class _Runs:
             return watched
         if any(failure.kind == "hung" for failure in watched.result.failures):
             self._closed.add(case.world_size)  # every further run would take as long
-        return self._note(case, what, f"did not end: {failure_sentence(watched.result.failures)}")
+        return self._note(case, what, f"did not end: {failure_sentence(watched.result.failures, case.world_size)}")
 
     def _note(self, case: Case, what: str, text: str) -> None:
         """Keep what went wrong as evidence."""
@@ -170,7 +171,7 @@ def telling_dim(world_size: int, batch: int) -> int:
 
 def telling_batch(world_size: int) -> int:
     """Return b so that W, b, W b and b b all differ, and b b rows of a block are more than W blocks."""
-    batch = max(3, math.ceil(math.sqrt(2 * world_size)))
+    batch = max(3, math.ceil(math.sqrt(2 * world_size)) if world_size <= MAX_WORLD_SIZE else 3)
     return next(b for b in range(batch, batch + 4) if world_size not in (b, b * b))
 
 

@@ -53,7 +53,7 @@ def report(said: Diagnosis) -> Report:
     return samples.report(samples.loss("my_loss.py:Loss", cells=cells, messages=(), counterexamples=(found,)))
 
 
-def on_console(said: Diagnosis, width: int = 100, encoding: str = "utf-8") -> str:
+def on_console(said: Diagnosis, width: int = 120, encoding: str = "utf-8") -> str:
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding=encoding) as file:
         render(report(said), Console(file=file, width=width))
@@ -68,7 +68,7 @@ def test_the_sentence_comes_before_pictures_and_figures() -> None:
 
 
 def test_pictures_stand_side_by_side_and_mark_by_characters() -> None:
-    lines = [line.rstrip() for line in on_console(diagnosed(), width=120).splitlines()]
+    lines = [line.rstrip() for line in on_console(diagnosed()).splitlines()]
     top = lines.index("    counted in forward    heard of in backward")
     assert lines[top + 1 : top + 7] == [
         "      0 1 2 3               0 1    2 3",

@@ -18,6 +18,5 @@ part replaced and hold its numbers against those that were recorded. They are tr
 
 from siglip_verify.check.diagnosis.diagnose import diagnose
 from siglip_verify.check.diagnosis.evidence import Evidence, Observation
-from siglip_verify.check.diagnosis.messages import failure_sentence
 
-__all__ = ["Evidence", "Observation", "diagnose", "failure_sentence"]
+__all__ = ["Evidence", "Observation", "diagnose"]

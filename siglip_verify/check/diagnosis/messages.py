@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from siglip_verify.check.diagnosis import words
 from siglip_verify.check.diagnosis.evidence import Evidence
 from siglip_verify.check.diagnosis.statement import Statement
-from siglip_verify.records import Clue, RankFailure
+from siglip_verify.check.failures import failure_sentence
+from siglip_verify.records import Clue
 
 _SHOWN = 4
 
@@ -51,24 +49,7 @@ def _said(evidence: Evidence, meanings: dict[str, str]) -> Statement | None:
 
 def failed_ranks(evidence: Evidence) -> Statement | None:
     """Ranks gave no record."""
-    failures = evidence.found.failures
-    return Statement("ranks-failed", failure_sentence(failures)) if failures else None
-
-
-def failure_sentence(failures: Sequence[RankFailure]) -> str:
-    """Say why a case came to no judgement: who is to blame, and what happened there.
-
-    Args:
-        failures: The ranks that gave no record, and why.
-    """
-    if not failures:
-        return "no rank gave a record, and none failed: the world could not be made"
-    blamed = [failure for failure in failures if failure.blamed]
-    told = blamed or list(failures)
-    alike = [failure.rank for failure in told if (failure.kind, failure.detail) == (told[0].kind, told[0].detail)]
-    verb = {"raised": "raised", "died": "died", "hung": "hung", "stopped": "stopped"}[told[0].kind]
-    sentence = f"{words.ranks(alike)} {verb}: {told[0].detail}"
-    others = [failure.rank for failure in failures if failure not in told]
-    more = [failure.rank for failure in told if failure.rank not in alike]
-    sentence += f"; {words.ranks(more)} failed otherwise" if more else ""
-    return sentence + (f"; {words.ranks(others)} only suffer{'s' * (len(others) == 1)} from that" if others else "")
+    found = evidence.found
+    return (
+        Statement("ranks-failed", failure_sentence(found.failures, found.case.world_size)) if found.failures else None
+    )

@@ -10,22 +10,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from siglip_verify.check.diagnosis.model import Array
+from siglip_verify.check.failures import listed, named
 
 ROUND = ", and so on around the ring"
 _CLAUSES = 2
 
-
-def listed(words: Sequence[str]) -> str:
-    """Write `a`, `a and b`, `a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+__all__ = ["ROUND", "each_rank", "factor", "is_around_the_ring", "listed", "ranks", "times"]
 
 
 def ranks(numbers: Iterable[int], world_size: int | None = None) -> str:
-    """Write `rank 1` or `ranks 0, 2 and 3`; `every rank` where all of a world size are meant."""
-    named = [str(number) for number in sorted(set(numbers))]
-    if len(named) == world_size:
-        return "every rank"
-    return f"rank{'s' if len(named) > 1 else ''} {listed(named)}"
+    """Write `rank 1`, `ranks 0, 2 and 3`, or `every rank` where all of a world size are meant."""
+    return named(list(numbers), world_size)
 
 
 def times(number: float) -> str:

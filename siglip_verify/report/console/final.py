@@ -105,7 +105,9 @@ def entries(shown: Sequence[Entry], console: Console) -> None:
         say(console)
         say(console, entry.title, style=STYLES[entry.tone], indent=_INDENT)
         if entry.lead:
-            say(console, entry.lead, style="bold", indent=2 * _INDENT)
+            console.print(
+                Padding(Text(encodable(entry.lead, console), style="bold"), (0, 0, 0, 2 * _INDENT), expand=False)
+            )
         if entry.heat_maps:
             maps = diagnosis.picture(entry.heat_maps, STYLES, lambda text: encodable(text, console))
             console.print(Padding(maps, (0, 0, 0, 2 * _INDENT), expand=False))
