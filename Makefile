@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 REPORTS ?= reports
 
-.PHONY: help verify bugs test lint format clean
+.PHONY: help verify bugs bench test lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,14 @@ verify: $(READY)  ## Check our loss and open_clip's on real gloo processes; writ
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs
 
+bench: $(READY)  ## Measure what recording and warm worlds cost or save; write reports/bench.json
+	$(BIN)/siglip-verify bench --report-dir $(REPORTS)
+
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+
+pictures: $(READY)  ## Make the pictures of the README from real runs
+	$(BIN)/python docs/make_pictures.py
 
 lint: $(READY)  ## Check format, style and types
 	$(BIN)/ruff format --check .

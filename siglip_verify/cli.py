@@ -20,6 +20,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from siglip_verify.adapt import OURS, Argument, LossSpec
+from siglip_verify.bench import BENCHES, run_benches
 from siglip_verify.case import DType, Exchange, Frozen, parse_case
 from siglip_verify.errors import UsageError
 from siglip_verify.report import (
@@ -30,8 +31,10 @@ from siglip_verify.report import (
     render,
     render_messages,
     write,
+    write_files,
     write_step,
 )
+from siglip_verify.report import bench as bench_report
 from siglip_verify.report import bugs as bug_report
 from siglip_verify.result import Report
 from siglip_verify.run import count_messages, run, run_case, settings
@@ -214,6 +217,39 @@ def messages(
         for path in write_step(report.step, report_dir):
             console.print(f"wrote {path}", markup=False, highlight=False)
     return EXIT_CODES[report.verdict]
+
+
+@app.command
+def bench(
+    names: Annotated[tuple[str, ...], Parameter(help=f"Which: {', '.join(BENCHES)}; default: all.")] = (),
+    /,
+    *,
+    turns: Annotated[int, Parameter(help="How often each thing is measured.")] = 100,
+    report_dir: Annotated[Path | None, Parameter(help="Write bench.json into this folder.")] = None,
+) -> int:
+    """Measure what this package costs, as ratios of things that are measured in turn on this machine.
+
+    ```
+    siglip-verify bench
+    siglip-verify bench recording --turns 300 --report-dir reports
+    ```
+
+    `recording` holds a recorded step against the same step unrecorded, torch's CommDebugMode beside it; `warm-worlds`
+    holds a case on warm ranks against one on ranks that are started for it. Exits with 1 where a ratio is not what is
+    required of it. A timing on loopback is never that of a cluster.
+    """
+    told = Console(stderr=True)
+    result = run_benches(
+        names,
+        turns=turns,
+        progress=lambda done: told.print(bench_report.line(done), style="dim", markup=False, highlight=False),
+    )
+    console = Console()
+    bench_report.render(result, console)
+    if report_dir is not None:
+        for path in write_files([(bench_report.FILE_NAME, bench_report.dump(result))], report_dir):
+            console.print(f"wrote {path}", markup=False, highlight=False)
+    return EXIT_CODES["pass" if result.passes else "mismatch"]
 
 
 @app.command

@@ -68,7 +68,7 @@ def write(report: Report, formats: Iterable[str], folder: Path | str) -> list[Pa
     for name in names:
         if name not in FORMATS:
             raise UsageError(f"a report is written as one of {', '.join(FORMATS)}; got {name!r}")
-    return _write_all([(FORMATS[name].file_name, FORMATS[name].render(report)) for name in names], Path(folder))
+    return write_files([(FORMATS[name].file_name, FORMATS[name].render(report)) for name in names], Path(folder))
 
 
 def write_step(step: StepMessages, folder: Path | str) -> list[Path]:
@@ -80,7 +80,7 @@ def write_step(step: StepMessages, folder: Path | str) -> list[Path]:
     Raises:
         ReportFolderError: The folder cannot be made or written to.
     """
-    return _write_all([("messages.jsonl", jsonl.dump(step)), ("trace.json", trace.dump(step))], Path(folder))
+    return write_files([("messages.jsonl", jsonl.dump(step)), ("trace.json", trace.dump(step))], Path(folder))
 
 
 def append_summary(report: Report, path: Path | str) -> None:
@@ -105,7 +105,12 @@ def append_summary(report: Report, path: Path | str) -> None:
         ) from error
 
 
-def _write_all(contents: Iterable[tuple[str, bytes]], folder: Path) -> list[Path]:
+def write_files(contents: Iterable[tuple[str, bytes]], folder: Path) -> list[Path]:
+    """Write files by name into a folder, which is made if it is not there; each whole or not at all.
+
+    Raises:
+        ReportFolderError: The folder cannot be made or written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_replace(folder / file_name, content) for file_name, content in contents]

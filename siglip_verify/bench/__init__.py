@@ -1,0 +1,19 @@
+"""Benchmarks: what something costs, as a ratio of two things measured in turn in one run on one machine.
+
+One module a benchmark; a new one is a function that yields `Comparison`s and a line in `BENCHES`. Every benchmark makes
+sure that what it times gives the same result. A timing on loopback is never that of a cluster.
+"""
+
+from siglip_verify.bench.measure import BenchReport, Comparison, Contestant, Requirement, compare, in_turn
+from siglip_verify.bench.whole import BENCHES, run_benches
+
+__all__ = [
+    "BENCHES",
+    "BenchReport",
+    "Comparison",
+    "Contestant",
+    "Requirement",
+    "compare",
+    "in_turn",
+    "run_benches",
+]
