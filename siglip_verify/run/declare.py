@@ -7,6 +7,13 @@ import shlex
 from siglip_verify.adapt import OURS, LossSpec
 from siglip_verify.case import Case, format_case
 
+_LEAVES_MESSAGES_ALONE = {"cache_labels", "chunk_size"}
+
+
+def has_plan(spec: LossSpec) -> bool:
+    """Tell whether what a loss sends must be what is planned: ours, without an argument that changes what is sent."""
+    return spec.target == OURS and spec.args.keys() <= _LEAVES_MESSAGES_ALONE
+
 
 def declaration(spec: LossSpec) -> str:
     """Return what was declared of a loss, in words."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from siglip_verify import given
-from siglip_verify.adapt import OURS
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.check.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
 from siglip_verify.result import LossResult, StepMessages, worst
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
-from siglip_verify.run.declare import declaration, replay_line
+from siglip_verify.run.declare import declaration, has_plan, replay_line
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Counting, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
@@ -54,7 +53,7 @@ class LossRun:
         self._listener = listener
         self._traits = load_traits(worlds, plan.spec)
         self._dimensions, self._left_out = dimensions_of(plan.spec, self._traits)
-        self._judge_case = CaseJudge(worlds, plan.spec, self._traits, planned=plan.spec.target == OURS)
+        self._judge_case = CaseJudge(worlds, plan.spec, self._traits, planned=has_plan(plan.spec))
         self._allotted = allot(plan.examples, settings.world_sizes)
         self._exchanges = settings.exchanges if self._traits.takes_exchange else settings.exchanges[:1]
         self._cells: list[Cell] = []

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from siglip_verify.adapt import OURS
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.check.counts import message_row
 from siglip_verify.check.ledger import byte_matrix
 from siglip_verify.check.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
-from siglip_verify.run.declare import declaration
+from siglip_verify.run.declare import declaration, has_plan
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
@@ -39,7 +38,7 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         WorldError: There are no ranks to run it.
     """
     spec = chosen.losses[0].spec
-    planned = spec.target == OURS
+    planned = has_plan(spec)
     with Worlds(timeout_s=chosen.timeout_s) as worlds:
         traits = load_traits(worlds, spec)
         step = count_step(worlds, spec, traits, case, planned=planned)

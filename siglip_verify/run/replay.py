@@ -5,11 +5,11 @@ Here: the result of a single case. Not here: the line that asks for it (`declare
 
 from __future__ import annotations
 
-from siglip_verify.adapt import OURS, LossSpec
+from siglip_verify.adapt import LossSpec
 from siglip_verify.case import Case
 from siglip_verify.records import Cell, Counterexample
 from siglip_verify.result import LossResult
-from siglip_verify.run.declare import declaration, replay_line
+from siglip_verify.run.declare import declaration, has_plan, replay_line
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
@@ -26,7 +26,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     """
     traits = load_traits(worlds, spec)
     listener(LossStarted(spec.name, 1))
-    judge = CaseJudge(worlds, spec, traits, planned=spec.target == OURS)
+    judge = CaseJudge(worlds, spec, traits, planned=has_plan(spec))
     result = judge(case)
     listener(CaseJudged(spec.name, result, shrinking=False))
     cell = Cell(
