@@ -41,6 +41,7 @@ def block_loss(
     logit_bias: Tensor,
     labels: Labels | None,
     chunk_size: int = 0,
+    normalizer: float | None = None,
 ) -> Tensor:
     """Return -(1/b) sum_ij log sigmoid(y_ij z_ij) over one block.
 
@@ -52,6 +53,7 @@ def block_loss(
         labels: Gives y; None for a block of negatives alone.
         chunk_size: Hold at most so many rows of logits at once, in forward and (by computing them again) in
             backward; 0 is all of them.
+        normalizer: What to divide by instead of b.
 
     Returns:
         0-dim, of logit_scale's dtype.
@@ -62,11 +64,11 @@ def block_loss(
         yz = -z if labels is None else labels(len(rows_bd), len(text_bd), first_row, z.device, z.dtype) * z
         return -functional.logsigmoid(yz).sum()
 
-    b = len(image_bd)
-    if not 0 < chunk_size < b:
-        return rows_loss(image_bd, 0) / b
+    divisor = len(image_bd) if normalizer is None else normalizer
+    if not 0 < chunk_size < len(image_bd):
+        return rows_loss(image_bd, 0) / divisor
     chunks = [
         checkpoint(rows_loss, rows_bd, index * chunk_size, use_reentrant=False, preserve_rng_state=False)
         for index, rows_bd in enumerate(image_bd.split(chunk_size))
     ]
-    return torch.stack(chunks).sum() / b  # type: ignore[arg-type]
+    return torch.stack(chunks).sum() / divisor  # type: ignore[arg-type]

@@ -7,91 +7,88 @@ reaches the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .closed_form import Needs, Sums
-
-
-class Walk(NamedTuple):
-    """How this rank comes to see all texts, and what becomes of it.
-
-    Attributes:
-        exchange: Given this rank's texts, shows it every rank's, takes its share of their gradients and returns the sum
-            of all shares of its own (one of `exchanges.constant`); where texts need no gradient, it only shows them.
-        rank: This rank; its texts alone match its images.
-        needs: The gradients wanted.
-        chunk_size: Rows of logits held at once; 0 leaves it to `closed_form`.
-        normalizer: What this rank's sums are divided by, b.
-    """
-
-    exchange: Callable[[Tensor], Generator[tuple[int, Tensor], Any, Tensor | None]]
-    rank: int
-    needs: Needs
-    chunk_size: int
-    normalizer: float
-
-    def sums(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> tuple[Sums, Tensor | None]:
-        """Return this rank's sums over all texts, and all ranks' sum for its own texts."""
-        sums = Sums(image, scale, bias, self.needs, self.chunk_size)
-        exchange, share = self.exchange(text), None
-        while True:
-            try:
-                src, texts = exchange.send(share)
-            except StopIteration as end:
-                return sums, end.value
-            share = sums.add_block(texts, positives=src == self.rank)
-            del texts  # the block is about to go
+from .closed_form import Needs
+from .ranks import Ranks
+from .ring import post, rightward
+from .walk import Walk, times
 
 
 class ConstantMemoryLoss(torch.autograd.Function):
-    """This rank's loss, its gradients computed in forward; nothing is sent in backward.
+    """This rank's loss, with its gradients computed in forward.
 
-    What reaches the loss in backward must be the same on every rank, and so must the scale: neither is known when the
-    ranks' shares of a text's gradient are added up.
+    What reaches the loss in backward must be the same on every rank, and so must the scale: neither is multiplied in
+    before the ranks' shares of a text's gradient are added up.
     """
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk) -> Tensor:
-        """Return the loss. Features [b, d], scale and bias 0-dim of the dtype in which all is added up."""
-        sums, text_sum = walk.sums(image, text, scale, bias)
-        ctx.kept = sums, text_sum, scale / walk.normalizer, walk.normalizer, image.dtype
+    def forward(
+        ctx: Any, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk, needs: Needs, compare: bool
+    ) -> Tensor:
+        """Return the loss; features [b, d], scale and bias 0-dim of the dtype in which all is added up."""
+        sums, text_sum = walk.sums(image, text, scale, bias, needs)
+        ctx.kept = sums, text_sum, scale / walk.normalizer, image.dtype
+        ctx.walk, ctx.compare = walk, compare and needs.text
         return sums.loss / walk.normalizer
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Multiply the sums, in place, by what reaches the loss.
+        """Multiply the sums by what reaches the loss. Sends nothing, except to compare that with the neighbours.
 
         Raises:
-            RuntimeError: Called a second time, or with create_graph=True.
+            RuntimeError: Called a second time or with create_graph=True, or the left neighbour has another gradient.
         """
-        _check_first_order(ctx.kept)
-        (sums, text_sum, t_over_b, b, dtype), ctx.kept = ctx.kept, None
-        upstream = grads[0]
+        check_first_order("constant")
+        if ctx.kept is None:
+            raise RuntimeError(
+                "memory='constant' keeps its gradients for one backward, and this is the second on the same loss: "
+                "call the loss again, or use memory='recompute' or memory='autograd'"
+            )
+        if ctx.compare:
+            compare_with_left(grads[0], ctx.walk.ranks)
+        (sums, text_sum, t_over_b, dtype), ctx.kept = ctx.kept, None
+        by_logit, by_bias = grads[0] * t_over_b, grads[0] / ctx.walk.normalizer
         return (
-            _times(sums.image, upstream * t_over_b, dtype),
-            _times(text_sum, upstream * t_over_b, dtype),
-            _times(sums.scale, upstream / b, upstream.dtype),
-            _times(sums.bias, upstream / b, upstream.dtype),
-            None,
+            times(sums.image, by_logit, dtype),
+            times(text_sum, by_logit, dtype),
+            times(sums.scale, by_bias, by_bias.dtype),
+            times(sums.bias, by_bias, by_bias.dtype),
+            *(None, None, None),
         )
 
 
-def _times(total: Tensor | None, factor: Tensor, dtype: torch.dtype) -> Tensor | None:
-    return None if total is None else total.mul_(factor).to(dtype)
+def check_first_order(memory: str) -> None:
+    """Check that backward is not to be differentiated in its turn.
 
-
-def _check_first_order(kept: object) -> None:
+    Raises:
+        RuntimeError: It is.
+    """
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "memory='constant' gives first derivatives only, and backward was called with create_graph=True: "
+            f"memory={memory!r} gives first derivatives only, and backward was called with create_graph=True: "
             "use memory='autograd' to differentiate twice"
         )
-    if kept is None:
+
+
+def compare_with_left(upstream: Tensor, ranks: Ranks) -> None:
+    """Send this rank's upstream gradient to the right neighbour, eight bytes, and compare it with the left one's.
+
+    If no rank differs from its left neighbour, all ranks around the ring have the same.
+
+    Raises:
+        RuntimeError: They differ; the message names both.
+    """
+    if ranks.world_size == 1:
+        return
+    (from_left,) = post([upstream.to(torch.float64).reshape(1)], [rightward(ranks)], ranks).wait()
+    ours, theirs = upstream.item(), from_left.item()
+    if ours != theirs and (ours == ours or theirs == theirs):  # NaN is the same as NaN here
         raise RuntimeError(
-            "memory='constant' keeps its gradients for one backward, and this is the second on the same loss: "
-            "call the loss again, or use memory='autograd' with retain_graph=True"
+            f"memory='constant' needs the same gradient at the loss of every rank; got {theirs!r} on rank "
+            f"{ranks.at(-1)} and {ours!r} on rank {ranks.rank}: call backward on the same multiple of the loss on all "
+            "ranks, or use memory='recompute'"
         )

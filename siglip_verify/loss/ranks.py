@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch.distributed as dist
+
+
+class UnderWay(Protocol):
+    """Something posted and not yet waited for."""
+
+    def wait(self) -> object:
+        """Wait until it is done."""
+        ...
 
 
 class Ranks(NamedTuple):
@@ -14,11 +22,13 @@ class Ranks(NamedTuple):
         rank: This process's rank in the group, 0 <= rank < world_size.
         world_size: Number of ranks in the group, W.
         group: The process group; None is the default group.
+        ahead: Where hops may run ahead (`ring.ahead`), the one that is under way; None where each is waited for.
     """
 
     rank: int
     world_size: int
     group: dist.ProcessGroup | None
+    ahead: list[UnderWay] | None = None
 
     def at(self, places: int) -> int:
         """Return the rank so many places to the right around the ring; to the left, if negative."""

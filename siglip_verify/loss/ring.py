@@ -7,14 +7,14 @@ backward  (3) <--- [g1] <--- [g2] <--- [g3] <--- [g0]     its gradient comes bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .ranks import Ranks
+from .ranks import Ranks, UnderWay
 
 
 class Route(NamedTuple):
@@ -59,13 +59,44 @@ def hop(blocks: Sequence[Tensor], routes: Sequence[Route], ranks: Ranks) -> tupl
 class _Hop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ranks: Ranks, routes: tuple[Route, ...], *blocks: Tensor) -> tuple[Tensor, ...]:
-        ctx.ranks, ctx.routes = ranks, routes
-        return post(blocks, routes, ranks).wait()
+        ctx.ranks, ctx.routes = ranks._replace(ahead=None), routes
+        if ranks.ahead is None:
+            return post(blocks, routes, ranks).wait()
+        _land(ranks.ahead)  # this hop passes on what the one before brings
+        flight = post(blocks, routes, ranks)
+        ranks.ahead.append(flight)
+        return tuple(flight.incoming)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         back = [route.reverse for route in ctx.routes]
         return None, None, *hop(grads, back, ctx.ranks)
+
+
+Blocks = Generator[tuple[int, Tensor], None, None]
+
+
+def ahead(exchange: Callable[[Tensor, Ranks], Blocks], text: Tensor, ranks: Ranks) -> Blocks:
+    """Yield what an exchange yields, with every hop posted before the blocks of the one before are looked at.
+
+    The exchange itself does not know: its hops are posted and not waited for, and a hop's blocks are held back until
+    the next one is under way.
+    """
+    under_way: list[UnderWay] = []
+    latest: UnderWay | None = None
+    held_back: list[tuple[int, Tensor]] = []
+    for block in exchange(text, ranks._replace(ahead=under_way)):
+        if under_way and under_way[-1] is not latest:
+            yield from held_back
+            held_back, latest = [], under_way[-1]
+        held_back.append(block)
+    _land(under_way)
+    yield from held_back
+
+
+def _land(under_way: list[UnderWay]) -> None:
+    while under_way:
+        under_way.pop().wait()
 
 
 class Flight(NamedTuple):

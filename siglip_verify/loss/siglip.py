@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,12 +9,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from . import block, validate
+from .agree import agree, refuse
 from .closed_form import Needs
-from .constant import ConstantMemoryLoss, Walk
-from .exchanges import EXCHANGES
+from .constant import ConstantMemoryLoss
+from .exchanges import EXCHANGES, alone
 from .exchanges.constant import EXCHANGES as CONSTANT_EXCHANGES
+from .ragged import ragged_walk
 from .ranks import Ranks
+from .recompute import RecomputedLoss
+from .ring import ahead
+from .stream import Travel
 from .validate import Memory, Scalar
+from .walk import Conversation, Walk
 
 
 class SigLipLoss(nn.Module):
@@ -44,18 +48,28 @@ class SigLipLoss(nn.Module):
         chunk_size: Rows of logits held at once in forward and backward; 0 is all b. Bounds memory and changes
             nothing else; the logits are computed twice. With memory="constant" they are computed once, and 0 is as
             many rows as fit a core's cache.
-        memory: What is kept until backward.
-            "autograd": every block and its logits, as autograd does; memory grows with W.
+        memory: What is kept until backward; the forms that keep nothing are for "bidir" and "shift".
+            "autograd": every block and its logits, as autograd does. Memory grows with W.
             "constant": nothing. Loss and gradients of a block are computed while it is here, and the texts' gradient
-            travels with them (`exchanges.constant`): flat memory, about half the messages, none of them in backward.
-            It asks for the same upstream gradient on every rank, which a plain loss.backward(), GradScaler and
-            accumulation all give, and for the same frozen towers; and it is first order, for one backward. For
-            "bidir" and "shift".
+            travels with them (`exchanges.constant`): flat memory, about half the messages, all of them in forward. It
+            needs the same upstream gradient on every rank, as a plain loss.backward(), GradScaler and accumulation
+            give; first order, and one backward a loss.
+            "recompute": nothing, and upstream gradients may differ: backward exchanges the blocks once more.
+        overlap: Let each hop leave before the blocks of the last one are looked at; for "bidir" and "shift". One block
+            more is held in each direction, and with memory="constant" one message more is sent.
+        ragged: Let b differ between ranks, and be 0. Sizes are agreed in a small all-gather; blocks travel padded to
+            the largest; each rank's sum is divided by N / W, so that the mean over ranks is that of the global batch.
+        grad_dtype: What texts' gradients are added up in on their way where they travel with the blocks; None is the
+            features' dtype, so that half precision rounds at every hop, as it does in autograd.
+        check_upstream: With memory="constant", backward compares the ranks' upstream gradients: eight bytes to the
+            right neighbour, and a RuntimeError where they differ.
+        check_shapes: Agree on shapes, dtype and frozen texts before anything else is sent, in a small all-gather, and
+            raise on every rank where they differ. Without it (or `ragged`) ranks that differ may hang or crash.
         group: The process group whose ranks share the global batch; None is the default group. `rank` and
             `world_size` are those of this group.
 
     Raises:
-        ValueError: An argument is out of range; the message names it and what is allowed.
+        ValueError: An argument is out of range, or does not go with another; the message names it and what is allowed.
 
     Source:
         Zhai, Mustafa, Kolesnikov, Beyer 2023, Sigmoid Loss for Language Image Pre-Training, arXiv:2303.15343,
@@ -71,18 +85,28 @@ class SigLipLoss(nn.Module):
         chunk_size: int = 0,
         *,
         memory: Memory = "autograd",
+        overlap: bool = False,
+        ragged: bool = False,
+        grad_dtype: torch.dtype | None = None,
+        check_upstream: bool = False,
+        check_shapes: bool = False,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         dist_impl = dist_impl or "bidir"
         validate.check_arguments(rank, world_size, dist_impl, chunk_size, EXCHANGES)
-        validate.check_memory(memory, dist_impl)
+        validate.check_options(memory, dist_impl, overlap, grad_dtype, check_upstream)
         self.cache_labels = cache_labels
         self.rank = rank
         self.world_size = world_size
         self.dist_impl = dist_impl
         self.chunk_size = chunk_size
         self.memory: Memory = memory
+        self.overlap = overlap
+        self.ragged = ragged
+        self.grad_dtype = grad_dtype
+        self.check_upstream = check_upstream
+        self.check_shapes = check_shapes
         self.group = group
         self.prev_num_logits = 0
         self.labels: dict[tuple[Any, ...], Tensor] = {}
@@ -98,7 +122,8 @@ class SigLipLoss(nn.Module):
         """Return this rank's loss against the texts of all ranks.
 
         Args:
-            image_features: This rank's images [b, d], any float dtype and layout; the same b and d on every rank.
+            image_features: This rank's images [b, d], any float dtype and layout. The same b (unless `ragged`) and d
+                on every rank, and the same towers frozen.
             text_features: This rank's texts, of the same shape, dtype and device.
             logit_scale: t, already exponentiated: a number, or a tensor of any float dtype, 0-dim or [1].
             logit_bias: c, likewise.
@@ -110,30 +135,64 @@ class SigLipLoss(nn.Module):
         Raises:
             ValueError: Features, scale, bias or process group do not fit; raised before anything is sent.
         """
-        validate.check_features(image_features, text_features)
-        scale = validate.as_scalar("logit_scale", logit_scale, image_features)
-        bias = validate.as_scalar("logit_bias", logit_bias, image_features)
-
-        form = self._autograd_loss if self.memory == "autograd" else self._constant_memory_loss
-        loss = form(image_features, text_features, scale, bias)
+        leaves = self._checked(image_features, text_features, logit_scale, logit_bias)
+        needs = Needs(*(torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves))
+        walk = self._walk(image_features, text_features, needs)
+        if self.memory == "autograd":
+            loss = self._autograd_loss(*leaves, walk)
+        elif self.memory == "recompute" and needs.text:
+            loss = RecomputedLoss.apply(*leaves, walk, needs)
+        else:  # where texts need no gradient, no rank waits for another's upstream gradient
+            loss = ConstantMemoryLoss.apply(*leaves, walk, needs, self.check_upstream)
         return {"contrastive_loss": loss} if output_dict else loss
 
-    def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    def _checked(
+        self, image: Tensor, text: Tensor, logit_scale: Scalar, logit_bias: Scalar
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the features as they are, and scale and bias 0-dim, in the dtype in which the loss is added up."""
+        if self.world_size > 1:
+            validate.check_group(self.rank, self.world_size, self.group)
+        try:
+            validate.check_features(image, text, self.ragged, self.grad_dtype)
+            scale = validate.as_scalar("logit_scale", logit_scale, image)
+            bias = validate.as_scalar("logit_bias", logit_bias, image)
+        except ValueError:
+            if self.ragged or self.check_shapes:
+                refuse(text.device, self._ranks())
+            raise
+        return image, text, scale.reshape(()), bias.reshape(())
+
+    def _walk(self, image: Tensor, text: Tensor, needs: Needs) -> Walk:
+        """Say how this rank comes to see every rank's texts, and what its sums are divided by."""
+        ranks = self._ranks()
+        walk = Walk(self._exchange, self._conversation, ranks, self.chunk_size, len(image))
+        if not (self.ragged or self.check_shapes):
+            return walk
+        sizes = agree(text, needs.text, ranks, self.ragged)
+        return ragged_walk(walk, sizes) if self.ragged else walk
+
+    def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk) -> Tensor:
         """Add up the blocks, and leave their gradients and the way home to autograd."""
         loss = scale.new_zeros(())
-        for src, texts in self._exchange(text):
+        for src, texts in walk.show(text):
             labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
-            loss = loss + block.block_loss(image, texts, scale, bias, labels, self.chunk_size)
+            loss = loss + block.block_loss(image, texts, scale, bias, labels, self.chunk_size, walk.normalizer)
         return loss
 
-    def _constant_memory_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-        """Add up the blocks and their gradients as they come by."""
-        leaves = image, text, scale.reshape(()), bias.reshape(())
-        needs = Needs(*(torch.is_grad_enabled() and leaf.requires_grad for leaf in leaves))
-        exchanges = CONSTANT_EXCHANGES if needs.text else EXCHANGES
-        exchange = functools.partial(exchanges[self.dist_impl], ranks=self._ranks())
-        walk = Walk(exchange, self.rank, needs, self.chunk_size, len(image))
-        return ConstantMemoryLoss.apply(*leaves, walk)
+    def _exchange(self, text: Tensor) -> Conversation:
+        """Show every rank's texts; nothing is sent when there is one rank."""
+        if self.world_size == 1:
+            return alone(text, self._ranks())
+        exchange = EXCHANGES[self.dist_impl]
+        return ahead(exchange, text, self._ranks()) if self.overlap else exchange(text, self._ranks())
+
+    def _conversation(self, text: Tensor) -> Conversation:
+        """Show every rank's texts, and bring their gradients home."""
+        travel = Travel(overlap=self.overlap, grad_dtype=self.grad_dtype)
+        return CONSTANT_EXCHANGES[self.dist_impl](text, self._ranks(), travel)
+
+    def _ranks(self) -> Ranks:
+        return Ranks(self.rank, self.world_size, self.group)
 
     def get_logits(
         self, image_features: Tensor, text_features: Tensor, logit_scale: Scalar, logit_bias: Scalar | None = None
@@ -151,17 +210,9 @@ class SigLipLoss(nn.Module):
         return self._ground_truth(num_logits, num_logits, first_row, torch.device(device), dtype)
 
     def extra_repr(self) -> str:
-        """Say rank, world size, exchange and chunk size in `repr`."""
-        return f"rank={self.rank}, world_size={self.world_size}, {self.dist_impl!r}, chunk_size={self.chunk_size}"
-
-    def _exchange(self, text: Tensor) -> Iterable[tuple[int, Tensor]]:
-        """Return every rank's texts with the rank that they come from; nothing is sent when there is one rank."""
-        return EXCHANGES[self.dist_impl](text, self._ranks()) if self.world_size > 1 else [(self.rank, text)]
-
-    def _ranks(self) -> Ranks:
-        if self.world_size > 1:
-            validate.check_group(self.rank, self.world_size, self.group)
-        return Ranks(self.rank, self.world_size, self.group)
+        """Say rank, world size, exchange, memory and chunk size in `repr`."""
+        place = f"rank={self.rank}, world_size={self.world_size}"
+        return f"{place}, {self.dist_impl!r}, memory={self.memory!r}, chunk_size={self.chunk_size}"
 
     def _ground_truth(
         self, rows: int, columns: int, first_row: int, device: torch.device, dtype: torch.dtype

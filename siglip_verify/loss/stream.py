@@ -16,6 +16,7 @@ carries     [text]  [text]    [gradient, text]       [gradient]     [gradient], 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,18 @@ from .ring import Route, post
 Direction = Callable[[Ranks, int], Route]
 
 
+class Travel(NamedTuple):
+    """How blocks and gradients travel.
+
+    Attributes:
+        overlap: Each hop leaves before this rank looks at the blocks that the last one brought; gradients lag by one.
+        grad_dtype: What gradients are added up in on their way, at least as wide as the texts; None is the texts'.
+    """
+
+    overlap: bool = False
+    grad_dtype: torch.dtype | None = None
+
+
 class Stream:
     """The blocks of all ranks on their way in one direction, one of them on each rank.
 
@@ -33,18 +46,19 @@ class Stream:
         text: This rank's texts [b, d], with which its stream begins.
         ranks: This rank and its group.
         direction: `rightward` or `leftward`.
-        num_hops: How many places every block goes; with 0 nothing is sent.
-        lag: How many hops a gradient is behind its text, 0 or 1.
+        num_hops: How many places every block goes, 1 or more.
+        travel: Whether gradients lag, and their dtype.
 
     Attributes:
         text: The block that is here now.
         home: What the ranks on its way gave to the gradient of this rank's own texts; None until it is back.
     """
 
-    def __init__(self, text: Tensor, ranks: Ranks, direction: Direction, num_hops: int, lag: int) -> None:
+    def __init__(self, text: Tensor, ranks: Ranks, direction: Direction, num_hops: int, travel: Travel) -> None:
         self.text = text
         self.home: Tensor | None = None
-        self._ranks, self._direction, self._num_hops, self._lag = ranks, direction, num_hops, lag
+        self._ranks, self._direction, self._num_hops = ranks, direction, num_hops
+        self._lag, self._grad_dtype = int(travel.overlap), travel.grad_dtype or text.dtype
         self._hop = self._distance = 0  # hops begun; places that the block here has come
         self._gradient: Tensor | None = None  # what the ranks before this one added up
         self._share: Tensor | None = None  # what this rank adds
@@ -58,7 +72,7 @@ class Stream:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to send."""
-        return self._num_hops == 0 or self.home is not None
+        return self.home is not None
 
     def add(self, share: Tensor) -> None:
         """Take this rank's share of the gradient of the block that is here."""
@@ -78,7 +92,7 @@ class Stream:
         text_came, gradient_came = self._hop <= self._num_hops, self._hop > 1 + self._lag
         if text_came and gradient_came:
             self._parcel = message
-            self._gradient, self.text = message
+            self._gradient, self.text = _unpack(message, self.text, self._grad_dtype)
         elif text_came:
             self.text = message
         elif self._goes_home:
@@ -102,12 +116,25 @@ class Stream:
         assert self._share is not None, "every block is given its share before its gradient goes on"
         gradient, share = self._gradient, self._share
         self._gradient = self._share = None
-        return share.to(self.text.dtype) if gradient is None else gradient.add_(share)
+        return share.to(self._grad_dtype) if gradient is None else gradient.add_(share)
 
     def _packed(self, gradient: Tensor) -> Tensor:
-        parcel = torch.stack([gradient, self.text]) if self._parcel is None else self._parcel
-        self._parcel, self.text = None, parcel[1]  # which lets go of the message that the text came in
+        parcel, self._parcel = self._parcel, None
+        if parcel is None:
+            parcel = _pack(gradient, self.text)
+            _, self.text = _unpack(parcel, self.text, self._grad_dtype)  # lets go of the message that it came in
         return parcel
+
+
+def _pack(gradient: Tensor, text: Tensor) -> Tensor:
+    """Return both as numbers of the text's dtype, in one row: the gradient first, so that it stays aligned."""
+    return torch.cat([gradient.flatten().view(text.dtype), text.flatten()])
+
+
+def _unpack(parcel: Tensor, text: Tensor, grad_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the gradient and the text in a parcel, as views, in the shape of `text`."""
+    gradient, numbers = parcel[: -text.numel()], parcel[-text.numel() :]
+    return gradient.view(grad_dtype).view_as(text), numbers.view_as(text)
 
 
 class Journey:
@@ -118,17 +145,14 @@ class Journey:
     Args:
         text: This rank's texts [b, d].
         ranks: This rank and its group.
-        streams: Direction and number of hops of each.
-        overlap: Let every hop leave before this rank looks at the blocks that the last one brought.
+        streams: Direction and number of hops of each; one of no hops sends nothing.
+        travel: How they travel.
     """
 
-    def __init__(
-        self, text: Tensor, ranks: Ranks, streams: Sequence[tuple[Direction, int]], overlap: bool = False
-    ) -> None:
-        streams_due = [Stream(text, ranks, *stream, lag=int(overlap)) for stream in streams]
-        self._streams = [stream for stream in streams_due if not stream.is_done]
+    def __init__(self, text: Tensor, ranks: Ranks, streams: Sequence[tuple[Direction, int]], travel: Travel) -> None:
+        self._streams = [Stream(text, ranks, *stream, travel) for stream in streams if stream[1]]
         self._homes: list[Tensor] = []
-        self._ranks, self._overlap = ranks, overlap
+        self._ranks, self._overlap = ranks, travel.overlap
         self._depart()
 
     def arrivals(self) -> Iterator[Stream]:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Scalar = Tensor | float
-Memory = Literal["autograd", "constant"]
+Memory = Literal["autograd", "constant", "recompute"]
 
 
 def check_arguments(rank: int, world_size: int, dist_impl: str, chunk_size: int, known: Collection[str]) -> None:
@@ -34,19 +34,36 @@ def check_arguments(rank: int, world_size: int, dist_impl: str, chunk_size: int,
         raise ValueError(f"chunk_size must be a number of rows, or 0 for all at once; got chunk_size={chunk_size}")
 
 
-def check_memory(memory: str, dist_impl: str) -> None:
-    """Check that there is such a form of the exchange.
+def check_options(
+    memory: str, dist_impl: str, overlap: bool, grad_dtype: torch.dtype | None, check_upstream: bool
+) -> None:
+    """Check that the exchange has the form asked for, and the form the options.
 
     Raises:
         ValueError: The message says what is allowed, or why this exchange cannot be flat.
     """
     if memory not in typing.get_args(Memory):
         raise ValueError(f"memory must be one of {', '.join(typing.get_args(Memory))}; got memory={memory!r}")
-    if memory != "autograd" and dist_impl in ("gather", "reduce"):
+    if memory != "autograd" and dist_impl in _WHY_NOT_FLAT:
         raise ValueError(
             f"memory={memory!r} needs blocks that travel from rank to rank, each with its gradient; "
             f"dist_impl={dist_impl!r} {_WHY_NOT_FLAT[dist_impl]}: "
             "use dist_impl='bidir' or 'shift', or memory='autograd'"
+        )
+    if overlap and dist_impl in _WHY_NOT_FLAT:
+        raise ValueError(
+            f"overlap=True needs hops, of which one can leave before the last one's blocks are looked at; "
+            f"got dist_impl={dist_impl!r}: use 'bidir' or 'shift'"
+        )
+    if grad_dtype is not None and (memory == "autograd" or not grad_dtype.is_floating_point):
+        raise ValueError(
+            "grad_dtype is the float dtype in which gradients travel with memory='constant' or 'recompute'; "
+            f"got grad_dtype={grad_dtype} with memory={memory!r}"
+        )
+    if check_upstream and memory != "constant":
+        raise ValueError(
+            "check_upstream=True is for memory='constant', where ranks must share one upstream gradient; "
+            f"got memory={memory!r}, which has no need of it"
         )
 
 
@@ -79,7 +96,9 @@ def check_group(rank: int, world_size: int, group: dist.ProcessGroup | None) -> 
         )
 
 
-def check_features(image: Tensor, text: Tensor) -> None:
+def check_features(
+    image: Tensor, text: Tensor, may_be_empty: bool = False, grad_dtype: torch.dtype | None = None
+) -> None:
     """Check that images and texts are a matching pair of [b, d] float tensors.
 
     Raises:
@@ -90,7 +109,7 @@ def check_features(image: Tensor, text: Tensor) -> None:
             raise ValueError(f"{name} must be [batch, dim]; got {name} of shape {tuple(features.shape)}")
         if not features.is_floating_point():
             raise ValueError(f"{name} must be a float tensor; got {name} of dtype {features.dtype}")
-        if features.numel() == 0:
+        if features.shape[1] == 0 or (len(features) == 0 and not may_be_empty):
             raise ValueError(f"{name} must have at least one row and one column; got shape {tuple(features.shape)}")
     for what in ("shape", "dtype", "device"):
         ours, theirs = getattr(image, what), getattr(text, what)
@@ -100,6 +119,11 @@ def check_features(image: Tensor, text: Tensor) -> None:
                 f"image_features and text_features must have the same {what}; "
                 f"got {ours} for images and {theirs} for texts"
             )
+    if grad_dtype is not None and torch.promote_types(grad_dtype, text.dtype) != grad_dtype:
+        raise ValueError(
+            f"gradients travel in the features' dtype or a wider one; got grad_dtype={grad_dtype} for features of "
+            f"{text.dtype}"
+        )
 
 
 def as_scalar(name: str, value: Scalar | None, like: Tensor) -> Tensor:

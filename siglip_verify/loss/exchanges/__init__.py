@@ -30,4 +30,10 @@ Exchange = Callable[[Tensor, Ranks], Generator[tuple[int, Tensor], None, None]]
 
 EXCHANGES: dict[str, Exchange] = {"bidir": bidir, "shift": shift, "reduce": reduce, "gather": gather}
 
-__all__ = ["EXCHANGES", "Exchange", "bidir", "gather", "reduce", "shift"]
+
+def alone(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
+    """Yield this rank's texts, which are all there are; nothing is sent."""
+    yield ranks.rank, text
+
+
+__all__ = ["EXCHANGES", "Exchange", "alone", "bidir", "gather", "reduce", "shift"]

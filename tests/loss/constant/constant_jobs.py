@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from siglip_verify import features
 from siglip_verify.case import Case
-from siglip_verify.loss import SigLipLoss
+from siglip_verify.loss import SigLipLoss, block, closed_form, ring, stream
 from siglip_verify.observe import Recorder, log_bytes, read_log
 from siglip_verify.records import Event, RankRecord
 
@@ -91,6 +93,22 @@ def accumulated(case: Case, options: Options) -> list[Tensor | None]:
     return grads(values)
 
 
+def with_frozen(case: Case, options: Options, still: list[int]) -> list[Tensor | None]:
+    """Return the gradients of one step in which some leaves, by index, need none."""
+    values = leaves(case)
+    for index in still:
+        values[index].requires_grad_(False)
+    build(case, options)(*values).backward()
+    return grads(values)
+
+
+def scaled(case: Case, options: Options, factor: float) -> list[Tensor | None]:
+    """Return the gradients of the loss times a factor."""
+    values = leaves(case)
+    (build(case, options)(*values) * factor).backward()
+    return grads(values)
+
+
 def backward_twice(case: Case, options: Options) -> tuple[str, str]:
     """Return what a second backward says, and what one says that is to be differentiated again."""
     values = leaves(case)
@@ -100,12 +118,37 @@ def backward_twice(case: Case, options: Options) -> tuple[str, str]:
     return _message(lambda: again.backward()), _message(lambda: torch.autograd.grad(twice, values, create_graph=True))
 
 
+def upstream_error(case: Case, options: Options, upstream: list[float]) -> str:
+    """Return what backward says when each rank has an upstream gradient of its own."""
+    loss = build(case, options)(*leaves(case))
+    return _message(lambda: (loss * upstream[dist.get_rank()]).backward())
+
+
 def _message(action: Any) -> str:
     try:
         action()
     except RuntimeError as error:
         return str(error)
     return "nothing was raised"
+
+
+def order_of_work(case: Case, options: Options) -> list[str]:
+    """Return what forward does, in order: `post` a hop, `look` at a block."""
+    order: list[str] = []
+
+    def noted(word: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: (order.append(word), function(*args, **kwargs))[1]
+
+    with (
+        mock.patch.object(ring, "post", noted("post", ring.post)),
+        mock.patch.object(stream, "post", noted("post", stream.post)),
+        mock.patch.object(block, "block_loss", noted("look", block.block_loss)),
+        mock.patch.object(closed_form.Sums, "add_block", noted("look", closed_form.Sums.add_block)),
+    ):
+        loss = build(case, options)(*leaves(case))
+        in_forward = list(order)
+        loss.backward()
+    return in_forward
 
 
 class Towers(nn.Module):

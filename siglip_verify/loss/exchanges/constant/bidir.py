@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...ranks import Ranks
 from ...ring import leftward, rightward
-from ...stream import Journey
+from ...stream import Journey, Travel
 
 
-def bidir(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[int, Tensor], Tensor, Tensor]:
+def bidir(text: Tensor, ranks: Ranks, travel: Travel) -> Generator[tuple[int, Tensor], Tensor, Tensor]:
     """Show every rank's texts, passing blocks and their gradients on in both directions at once.
 
     A block goes W//2 places to the right and (W-1)//2 to the left; each of the two streams takes a gradient of its own
@@ -24,8 +24,7 @@ def bidir(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[
     Args:
         text: This rank's texts [b, d].
         ranks: This rank and its group.
-        overlap: Let each hop leave before the blocks that came with the last one are shown. A gradient then follows
-            its text one hop behind.
+        travel: How blocks and gradients travel.
 
     Yields:
         `(src, texts of rank src)`, this rank's own first, then in pairs from both neighbours outwards. To be sent
@@ -46,12 +45,20 @@ def bidir(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[
         | 4 | t to r+1; t to r-1 | t, g to r+1; g to r+1 | g to r-2 |
         | 5 | t to r+1; t to r-1 | t, g to r+1; t, g to r-1 | g to r-2; g to r+2 |
 
-        All sends of a hop are posted in this order and then all receives in the same, so that two messages to one rank
-        (hop 2 at W = 4) cannot be taken for each other. What comes in hop k was sent in hop k the same way: from r-1
-        where something goes to r+1.
+        With overlap a gradient follows one hop behind its text; a hop that would be empty is none:
+
+        | W | hop 1 | hop 2 | hop 3 | hop 4 |
+        |---|---|---|---|---|
+        | 2 | t to r+1 | g to r-1 | | |
+        | 3 | t to r+1; t to r-1 | g to r-1; g to r+1 | | |
+        | 4 | t to r+1; t to r-1 | t to r+1 | g to r+1; g to r+1 | g to r-2 |
+        | 5 | t to r+1; t to r-1 | t to r+1; t to r-1 | g to r+1; g to r-1 | g to r-2; g to r+2 |
+
+        All sends of a hop are posted in this order, and then all receives in the same, so that two messages to one rank
+        (as at W = 4) cannot be taken for each other. What goes to r+1 is answered from r-1 in the same hop, and so on.
     """
     num_right, num_left = ranks.world_size // 2, (ranks.world_size - 1) // 2
-    journey = Journey(text, ranks, [(rightward, num_right), (leftward, num_left)], overlap)
+    journey = Journey(text, ranks, [(rightward, num_right), (leftward, num_left)], travel)
     own = yield ranks.rank, text
     for block in journey.arrivals():
         block.add((yield block.src, block.text))

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...ranks import Ranks
 from ...ring import rightward
-from ...stream import Journey
+from ...stream import Journey, Travel
 
 
-def shift(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[int, Tensor], Tensor, Tensor]:
+def shift(text: Tensor, ranks: Ranks, travel: Travel) -> Generator[tuple[int, Tensor], Tensor, Tensor]:
     """Show every rank's texts, passing each block and its gradient on to the right neighbour W-1 times.
 
     After hop k a rank holds the texts of the rank k places to its left, and what the k-1 ranks in between gave to their
@@ -24,8 +24,7 @@ def shift(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[
     Args:
         text: This rank's texts [b, d].
         ranks: This rank and its group.
-        overlap: Let each hop leave before the blocks that came with the last one are shown. A gradient then follows
-            its text one hop behind.
+        travel: How blocks and gradients travel.
 
     Yields:
         `(src, texts of rank src)`, this rank's own first, then from the left neighbour outwards. To be sent back: this
@@ -44,8 +43,18 @@ def shift(text: Tensor, ranks: Ranks, overlap: bool = False) -> Generator[tuple[
         | 3 | t to r+1 | t, g to r+1 | g to r+1 | | |
         | 4 | t to r+1 | t, g to r+1 | t, g to r+1 | g to r+1 | |
         | 5 | t to r+1 | t, g to r+1 | t, g to r+1 | t, g to r+1 | g to r+1 |
+
+        With overlap, all to the right neighbour too, but a gradient follows one hop behind its text; the hop that would
+        be empty at W = 2 is none:
+
+        | W | hop 1 | hop 2 | hop 3 | hop 4 | hop 5 | hop 6 |
+        |---|---|---|---|---|---|---|
+        | 2 | t | g | | | | |
+        | 3 | t | t | g | g | | |
+        | 4 | t | t | t, g | g | g | |
+        | 5 | t | t | t, g | t, g | g | g |
     """
-    journey = Journey(text, ranks, [(rightward, ranks.world_size - 1)], overlap)
+    journey = Journey(text, ranks, [(rightward, ranks.world_size - 1)], travel)
     own = yield ranks.rank, text
     for block in journey.arrivals():
         block.add((yield block.src, block.text))
