@@ -22,8 +22,10 @@ from siglip_verify.result import LossResult, Report
 def render(report: Report) -> bytes:
     """Render the result."""
     suites = JUnitXml("siglip_verify")
-    for loss in report.losses:
-        suites.add_testsuite(_suite(loss, report))
+    names = [words.one_line(loss.name) for loss in report.losses]
+    for index, (name, loss) in enumerate(zip(names, report.losses, strict=True)):
+        earlier = names[:index].count(name)  # suites of the same name would be merged
+        suites.add_testsuite(_suite(loss, report, f"{name} ({earlier + 1})" if earlier else name))
     if not report.losses:
         nothing = TestSuite("siglip_verify")
         nothing.add_testcase(_nothing_checked("siglip_verify"))
@@ -34,11 +36,11 @@ def render(report: Report) -> bytes:
     return file.getvalue()
 
 
-def _suite(loss: LossResult, report: Report) -> TestSuite:
-    suite = TestSuite(words.one_line(loss.name))
+def _suite(loss: LossResult, report: Report, name: str) -> TestSuite:
+    suite = TestSuite(name)
     suite.timestamp = words.one_line(report.started_at)
-    for name, value in (*sections.about(loss), *sections.settings(report), *sections.environment(report)):
-        suite.add_property(name, value)
+    for key, value in (*sections.about(loss), *sections.settings(report), *sections.environment(report)):
+        suite.add_property(key, value)
     suite.add_testcases(list(_cases(loss)))
     return suite
 

@@ -66,6 +66,11 @@ def test_text_from_outside_comes_back_as_it_was_shown() -> None:
     assert "\\x00 \\u202e ]]> | ` * _ & \" ' \\ufffe é 数 🧪" in failure.text
 
 
+def test_two_losses_of_one_name_stay_two_suites() -> None:
+    suites = parsed(samples.report(samples.loss("a"), samples.loss("a")))
+    assert [suite.get("name") for suite in suites] == ["a", "a (2)"]
+
+
 def test_a_counterexample_beside_the_cells_is_a_failure() -> None:
     report = samples.report(samples.loss(verdict="mismatch", counterexamples=(samples.counterexample(),)))
     assert counts(report) == (17, 1, 0)
