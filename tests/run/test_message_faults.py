@@ -72,6 +72,16 @@ def test_a_loss_that_hangs_is_not_shrunk_and_hangs_no_more_than_twice() -> None:
     assert "2 cases of shift hung" in report.losses[0].cells[-1].note
 
 
+def test_a_fault_that_only_the_counted_step_shows_is_a_mismatch_that_can_be_replayed() -> None:
+    report = checked("NarrowWhenLarge")
+    (loss,) = report.losses
+    assert [cell.verdict for cell in loss.cells] == ["pass"]
+    assert report.verdict == loss.verdict == "mismatch"
+    (found,) = loss.counterexamples
+    assert {finding.name for finding in found.result.findings} == {"narrow-wire"}
+    assert "shift W=2 b=8 d=64 dtype=float32" in found.replay
+
+
 def test_a_finding_is_a_mismatch_where_the_numbers_are_right(worlds: Worlds) -> None:
     spec = LossSpec(target=f"{BROKEN}:OtherDtype")
     judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=False)

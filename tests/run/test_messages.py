@@ -20,6 +20,8 @@ from siglip_verify.records import Event
 from siglip_verify.result import StepMessages
 from siglip_verify.run import step
 from siglip_verify.run.counting import count_step
+from siglip_verify.run.declare import has_plan
+from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.logs import read_logs, recorded
 from siglip_verify.world import Worlds
@@ -156,6 +158,36 @@ def test_messages_all_gather_and_all_to_all_of_any_size_cost_exactly_this(
             assert sent == dict.fromkeys(("forward", "backward"), (w - 1) * (block + 96 + 48))
     if exchange != "gather":
         assert wire == by_hand(counted)
+
+
+@pytest.mark.parametrize("world_size", range(2, 6))
+def test_a_reduce_scatter_costs_twice_what_it_must_on_gloo_and_the_other_ways_no_more_than_they_must(
+    worlds: Worlds, world_size: int
+) -> None:
+    w, block = world_size, 8 * 8 * world_size * 4
+    case = Case(exchange="gather", world_size=w, batch=8, dim=8 * w, dtype="float32")
+    costs = {cost.collective.split()[0]: cost for cost in gather_backward(worlds, case)}
+    if costs["reduce_scatter"].wire_bytes is None:
+        pytest.skip("this system does not count the bytes of each socket")
+    assert {name: cost.wire_bytes for name, cost in costs.items()} == {
+        "all_to_all": (w - 1) * (block + 144),
+        "reduce_scatter": 2 * (w - 1) * block + 576 * (w - 1),
+        "W": (w - 1) * (block + 144),
+    }
+    assert all(cost.wire_bytes == cost.modelled_wire_bytes for cost in costs.values())
+    assert {(cost.ring_bytes, cost.payload_bytes) for cost in costs.values()} == {((w - 1) * block, w * block)}
+    assert {name: cost.calls for name, cost in costs.items()} == {"all_to_all": 1, "reduce_scatter": 1, "W": w}
+
+
+def test_with_one_rank_no_gradient_has_to_come_home(worlds: Worlds) -> None:
+    assert gather_backward(worlds, Case(world_size=1)) == ()
+
+
+def test_arguments_that_change_what_is_sent_take_our_loss_off_its_plan() -> None:
+    assert has_plan(LossSpec())
+    assert has_plan(LossSpec(args={"cache_labels": True, "chunk_size": 2}))
+    assert not has_plan(LossSpec(args={"memory": "constant"}))
+    assert not has_plan(LossSpec(target="my_loss.py:Loss"))
 
 
 def by_hand(counted: StepMessages) -> Counter[tuple[str, int, int]]:

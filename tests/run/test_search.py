@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from siglip_verify.case import Case
-from siglip_verify.records import CaseResult, Verdict
+from siglip_verify.records import CaseResult, RankFailure, Verdict
 from siglip_verify.run.search import Outcome, search
 from siglip_verify.run.strategies import allot, cases
 
@@ -59,6 +59,21 @@ def test_an_unknown_is_never_shrunk_and_does_not_end_the_search() -> None:
     assert len(outcome.results) == 60
     assert outcome.first is None
     assert any(result.verdict == "unknown" for result in outcome.results.values())
+
+
+@pytest.mark.parametrize(("kind", "is_shrunk"), [("hung", False), ("stopped", False), ("died", True), ("raised", True)])
+def test_a_mismatch_that_took_its_whole_deadline_is_not_shrunk(kind: str, is_shrunk: bool) -> None:
+    outcome, failure = Outcome(), RankFailure(rank=0, kind=kind, blamed=True, detail="")
+
+    def judge(case: Case) -> CaseResult:
+        failed = case.batch > 2
+        return CaseResult(case=case, verdict="mismatch" if failed else "pass", failures=(failure,) * failed)
+
+    search(cases("bidir", [2, 3, 4]), judge, outcome, examples=60, seed=3)
+    assert outcome.first is not None
+    assert (outcome.shrink_calls > 0) is is_shrunk
+    assert (outcome.smallest is outcome.first) is not is_shrunk
+    assert outcome.reproducible
 
 
 def test_a_judge_can_end_the_search_from_inside_and_what_was_found_stays() -> None:
