@@ -76,7 +76,7 @@ def _rows(case: Case, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             return _unit(images), -_unit(images)
         case "unnormalized":  # lengths around sqrt(d), as from an encoder without its last normalisation
             return images, texts
-        case "one-hot-by-rank":  # rank i's rows are all e_i: a gradient's component j tells of rank j (check.coverage)
+        case "one-hot-by-rank":  # rank i's rows are all e_i: a gradient's component j tells of rank j (checks.coverage)
             basis = torch.eye(case.world_size, case.dim, dtype=torch.float64)[:, None].repeat(1, case.batch, 1)
             return basis, basis
         case "given":

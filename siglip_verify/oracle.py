@@ -2,7 +2,7 @@
 
 Written from the paper (Zhai et al. 2023, arXiv:2303.15343, equation 1), not from a loss, so that it can judge one: it
 imports torch and nothing of this package, calls neither autograd nor a loss of torch, and never communicates.
-Not here: tolerances (`check.equivalence`).
+Not here: tolerances (`checks.equivalence`).
 
 Image i of rank r and text j of any rank, rows x and y, t = scale, c = bias, n = normalizer of r, g = upstream of r:
 

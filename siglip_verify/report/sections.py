@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from siglip_verify.check.failures import failure_sentence
+from siglip_verify.checks.failures import failure_sentence
 from siglip_verify.records import CaseResult, Cell, Counterexample, Finding, Quantity, RankFailure, Share
 from siglip_verify.report import diagnosis, words
 from siglip_verify.report.blocks import Column, Entry, Table, Value, Verbatim

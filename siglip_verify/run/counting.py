@@ -1,6 +1,6 @@
 """Counting the messages of single steps: the ranks record them, the kernel measures them, the ledger adds them up.
 
-Here: running a step to be counted. Not here: the totals (`check.counts`), the judgement of numbers (`judge`).
+Here: running a step to be counted. Not here: the totals (`checks.counts`), the judgement of numbers (`judge`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case, Exchange
-from siglip_verify.check.step_messages import step_messages
+from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.observe import attribute
 from siglip_verify.result import LeftOut, StepMessages
 from siglip_verify.run import step

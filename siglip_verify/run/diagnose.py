@@ -4,7 +4,7 @@ Some twenty steps on warm worlds: one or two seconds. A shrunk case is the small
 b = d = 1 many faults look alike. So the same fault is looked for in a case that is large and plain; where it does not
 show there, the case is made plain field by field, and the fields that resist are what the fault needs.
 
-Here: choosing and making runs. Not here: what they say (`check.diagnosis`).
+Here: choosing and making runs. Not here: what they say (`checks.diagnosis`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import msgspec
 
 from siglip_verify.adapt import LossSpecError
 from siglip_verify.case import Case
-from siglip_verify.check.counts import operations
-from siglip_verify.check.coverage import Coverage, coverage, probe_cases
-from siglip_verify.check.diagnosis import Evidence, Observation, diagnose
-from siglip_verify.check.diagnosis.fit import MAX_WORLD_SIZE
-from siglip_verify.check.expected import normalizers
-from siglip_verify.check.failures import failure_sentence
+from siglip_verify.checks.counts import operations
+from siglip_verify.checks.coverage import Coverage, coverage, probe_cases
+from siglip_verify.checks.diagnosis import Evidence, Observation, diagnose
+from siglip_verify.checks.diagnosis.fit import MAX_WORLD_SIZE
+from siglip_verify.checks.expected import normalizers
+from siglip_verify.checks.failures import failure_sentence
 from siglip_verify.records import CaseResult, Clue, Diagnosis
 from siglip_verify.run.judge import CaseJudge, Watched
 

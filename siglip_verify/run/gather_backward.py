@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from siglip_verify.case import Case, itemsize
-from siglip_verify.check.totals import wire_matrix
+from siglip_verify.checks.totals import wire_matrix
 from siglip_verify.observe import WireReading, attribute
 from siglip_verify.plan import gloo_wire_bytes, modelled_messages
 from siglip_verify.result import GatherBackwardCost

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case
-from siglip_verify.check import equivalence
-from siglip_verify.check.expected import expected
-from siglip_verify.check.step_messages import findings_of
+from siglip_verify.checks import equivalence
+from siglip_verify.checks.expected import expected
+from siglip_verify.checks.step_messages import findings_of
 from siglip_verify.records import CaseResult, Event, Finding, RankRecord, Share, Verdict
 from siglip_verify.run import step
 from siglip_verify.run.logs import read_logs, recorded

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from siglip_verify import given
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
-from siglip_verify.check.counts import message_row
+from siglip_verify.checks.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
 from siglip_verify.result import LossResult, StepMessages, worst
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations

@@ -1,7 +1,7 @@
 """The messages of one step of one loss, its other exchanges beside it, as one finished result.
 
 Here: which steps are counted, and what is put together from them. Not here: a single step (`counting`), sums
-(`check.totals`), the verdict on numbers, which counting does not give (`whole.check`).
+(`checks.totals`), the verdict on numbers, which counting does not give (`whole.check`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from siglip_verify.case import EXCHANGES, Case
-from siglip_verify.check.counts import message_row
-from siglip_verify.check.ledger import byte_matrix
-from siglip_verify.check.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.checks.counts import message_row
+from siglip_verify.checks.ledger import byte_matrix
+from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
 from siglip_verify.run.declare import declaration, has_plan

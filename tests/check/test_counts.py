@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.case import DTYPES, EXCHANGES, Case, itemsize
-from siglip_verify.check.counts import handed_over, message_row, operations
-from siglip_verify.check.step_messages import step_messages
-from siglip_verify.check.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.checks.counts import handed_over, message_row, operations
+from siglip_verify.checks.step_messages import step_messages
+from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.plan import closed_form, plan
 from siglip_verify.records import Event, WireCount
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from siglip_verify.case import DTYPES, Case
-from siglip_verify.check.equivalence import describe, judge
+from siglip_verify.checks.equivalence import describe, judge
 from siglip_verify.oracle import Reference, reference
 from siglip_verify.records import RankRecord, Share
 

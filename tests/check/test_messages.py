@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from siglip_verify.case import DTYPES
-from siglip_verify.check.conformance import compare
-from siglip_verify.check.ledger import byte_matrix, in_order, match, tally
-from siglip_verify.check.messages import FINDINGS, NOTES, lint, notes
+from siglip_verify.checks.conformance import compare
+from siglip_verify.checks.ledger import byte_matrix, in_order, match, tally
+from siglip_verify.checks.messages import FINDINGS, NOTES, lint, notes
 from siglip_verify.plan import PHASES, Plan, closed_form, plan
 from siglip_verify.records import Event, Finding, RankFailure
 

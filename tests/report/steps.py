@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from siglip_verify.case import DTYPES, EXCHANGES, Case, Exchange, itemsize
-from siglip_verify.check.counts import message_row
-from siglip_verify.check.ledger import byte_matrix
-from siglip_verify.check.step_messages import step_messages
-from siglip_verify.check.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.checks.counts import message_row
+from siglip_verify.checks.ledger import byte_matrix
+from siglip_verify.checks.step_messages import step_messages
+from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.plan import gloo_wire_bytes, plan
 from siglip_verify.records import Event, Finding, RankFailure, WireCount
 from siglip_verify.result import GatherBackwardCost, MessageReport, StepMessages

@@ -8,7 +8,7 @@ import constant_jobs as jobs
 
 from siglip_verify import features, oracle
 from siglip_verify.case import Case, itemsize
-from siglip_verify.check import equivalence
+from siglip_verify.checks import equivalence
 from siglip_verify.plan import Plan, plan
 from siglip_verify.records import Event
 

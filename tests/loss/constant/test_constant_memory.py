@@ -1,6 +1,6 @@
 """SigLipLoss with memory="constant": the numbers of one device, in the messages that its plan lists.
 
-Oracle: `siglip_verify.oracle` with the bound of `check.equivalence` for the numbers, `siglip_verify.plan` for the
+Oracle: `siglip_verify.oracle` with the bound of `checks.equivalence` for the numbers, `siglip_verify.plan` for the
 messages. Sees: a gradient not sent home, sent to the wrong rank, added twice or lost; a share added to the wrong block;
 a message too many or out of order; a factor of t, b or the upstream gradient in the wrong place; memory that grows.
 """
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from siglip_verify import features, oracle
 from siglip_verify.case import Case
-from siglip_verify.check import conformance
+from siglip_verify.checks import conformance
 from siglip_verify.loss import SigLipLoss
 from siglip_verify.run.strategies import Dimensions, cases
 from siglip_verify.world import Worlds

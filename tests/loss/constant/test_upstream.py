@@ -15,7 +15,7 @@ from constant_checks import CASE, EXCHANGES, judge, planned
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from siglip_verify.check import conformance
+from siglip_verify.checks import conformance
 from siglip_verify.loss import SigLipLoss
 from siglip_verify.run.strategies import Dimensions, cases
 from siglip_verify.world import Worlds

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from siglip_verify.check.ledger import describe, in_order
+from siglip_verify.checks.ledger import describe, in_order
 from siglip_verify.plan import Plan, PlannedEvent
 from siglip_verify.records import Event, Finding, RankFailure
 

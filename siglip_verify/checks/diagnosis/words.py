@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from siglip_verify.check.diagnosis.model import Array
-from siglip_verify.check.failures import listed, named
+from siglip_verify.checks.diagnosis.model import Array
+from siglip_verify.checks.failures import listed, named
 
 ROUND = ", and so on around the ring"
 _CLAUSES = 2

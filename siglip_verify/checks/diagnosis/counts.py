@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from siglip_verify.check.diagnosis import fit, words
-from siglip_verify.check.diagnosis.evidence import Evidence
-from siglip_verify.check.diagnosis.model import Array, Marks, Model, by_block
-from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.checks.diagnosis import fit, words
+from siglip_verify.checks.diagnosis.evidence import Evidence
+from siglip_verify.checks.diagnosis.model import Array, Marks, Model, by_block
+from siglip_verify.checks.diagnosis.statement import Statement
 
 
 def blocks_not_counted_once(evidence: Evidence) -> Statement | None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from siglip_verify.case import Case, itemsize
-from siglip_verify.check.ledger import tally
+from siglip_verify.checks.ledger import tally
 from siglip_verify.plan import Operation, Plan, PlannedEvent, least_payload_bytes, plan
 from siglip_verify.records import Event, WireCount
 from siglip_verify.result import MessageRow

@@ -5,10 +5,10 @@ Here: the order, and what stands around the sentence. Not here: any hypothesis.
 
 from __future__ import annotations
 
-from siglip_verify.check.coverage import probe_cases
-from siglip_verify.check.diagnosis import counts, factors, gradients, labels, messages, terms, values, words
-from siglip_verify.check.diagnosis.evidence import Evidence
-from siglip_verify.check.diagnosis.statement import Hypothesis, Statement
+from siglip_verify.checks.coverage import probe_cases
+from siglip_verify.checks.diagnosis import counts, factors, gradients, labels, messages, terms, values, words
+from siglip_verify.checks.diagnosis.evidence import Evidence
+from siglip_verify.checks.diagnosis.statement import Hypothesis, Statement
 from siglip_verify.records import Clue, Diagnosis
 
 MESSAGES: tuple[Hypothesis, ...] = (messages.messages_at_fault, messages.failed_ranks)

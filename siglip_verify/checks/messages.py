@@ -16,8 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from siglip_verify.check.deadlock import deadlock, waits_of
-from siglip_verify.check.ledger import MESSAGE_KINDS, Matching, collectives, describe, in_order, match, partners
+from siglip_verify.checks.deadlock import deadlock, waits_of
+from siglip_verify.checks.ledger import MESSAGE_KINDS, Matching, collectives, describe, in_order, match, partners
 from siglip_verify.records import Event, Finding, RankFailure
 
 FINDINGS: dict[str, str] = {

@@ -15,10 +15,10 @@ import torch
 
 from siglip_verify.adapt.spec import LossSpec
 from siglip_verify.case import Case
-from siglip_verify.check import equivalence
-from siglip_verify.check.coverage import Coverage
-from siglip_verify.check.diagnosis.model import Array, Model, Prediction, right
-from siglip_verify.check.expected import expected, normalizers
+from siglip_verify.checks import equivalence
+from siglip_verify.checks.coverage import Coverage
+from siglip_verify.checks.diagnosis.model import Array, Model, Prediction, right
+from siglip_verify.checks.expected import expected, normalizers
 from siglip_verify.oracle import Estimate, Reference
 from siglip_verify.records import CaseResult, Clue, Finding, Quantity, RankRecord, Share, Verdict
 

@@ -16,7 +16,7 @@ part replaced and hold its numbers against those that were recorded. They are tr
     diagnose    the order, and the whole sentence
 """
 
-from siglip_verify.check.diagnosis.diagnose import diagnose
-from siglip_verify.check.diagnosis.evidence import Evidence, Observation
+from siglip_verify.checks.diagnosis.diagnose import diagnose
+from siglip_verify.checks.diagnosis.evidence import Evidence, Observation
 
 __all__ = ["Evidence", "Observation", "diagnose"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from siglip_verify.check.diagnosis.evidence import Evidence
-from siglip_verify.check.diagnosis.statement import Statement
-from siglip_verify.check.failures import failure_sentence
+from siglip_verify.checks.diagnosis.evidence import Evidence
+from siglip_verify.checks.diagnosis.statement import Statement
+from siglip_verify.checks.failures import failure_sentence
 from siglip_verify.records import Clue
 
 _SHOWN = 4

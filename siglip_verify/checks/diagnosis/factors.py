@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from siglip_verify.adapt.spec import LossSpec
-from siglip_verify.check.diagnosis.evidence import Evidence, Observation
-from siglip_verify.check.diagnosis.model import Model
-from siglip_verify.check.diagnosis.statement import Statement
-from siglip_verify.check.diagnosis.words import factor
+from siglip_verify.checks.diagnosis.evidence import Evidence, Observation
+from siglip_verify.checks.diagnosis.model import Model
+from siglip_verify.checks.diagnosis.statement import Statement
+from siglip_verify.checks.diagnosis.words import factor
 from siglip_verify.records import Clue
 
 # What a loss that fits another declaration most likely is; of those that fit, the first is named.

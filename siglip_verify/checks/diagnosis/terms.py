@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siglip_verify.check.diagnosis import fit
-from siglip_verify.check.diagnosis.evidence import LOSS, Evidence, Observation
-from siglip_verify.check.diagnosis.model import Array, Model
-from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.checks.diagnosis import fit
+from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
+from siglip_verify.checks.diagnosis.model import Array, Model
+from siglip_verify.checks.diagnosis.statement import Statement
 
 
 class _Variant(NamedTuple):

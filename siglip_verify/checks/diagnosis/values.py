@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from siglip_verify.case import DTYPES
-from siglip_verify.check import equivalence
-from siglip_verify.check.diagnosis import words
-from siglip_verify.check.diagnosis.evidence import LOSS, Evidence, Observation
-from siglip_verify.check.diagnosis.model import Array, Prediction
-from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.checks import equivalence
+from siglip_verify.checks.diagnosis import words
+from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
+from siglip_verify.checks.diagnosis.model import Array, Prediction
+from siglip_verify.checks.diagnosis.statement import Statement
 from siglip_verify.records import Clue
 
 

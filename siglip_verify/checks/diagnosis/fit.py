@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siglip_verify.check.diagnosis.evidence import BIAS, IMAGE, SCALE, TEXT, Observation
-from siglip_verify.check.diagnosis.model import Array, Model
+from siglip_verify.checks.diagnosis.evidence import BIAS, IMAGE, SCALE, TEXT, Observation
+from siglip_verify.checks.diagnosis.model import Array, Model
 
 MAX_WORLD_SIZE = 16  # least squares over W * W blocks; beyond, it takes minutes
 _LARGEST_DENOMINATOR = 64

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siglip_verify.check.coverage import matrix
-from siglip_verify.check.diagnosis import fit, words
-from siglip_verify.check.diagnosis.evidence import LOSS, Evidence, Observation
-from siglip_verify.check.diagnosis.model import Array, Model
-from siglip_verify.check.diagnosis.statement import Statement
+from siglip_verify.checks.coverage import matrix
+from siglip_verify.checks.diagnosis import fit, words
+from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
+from siglip_verify.checks.diagnosis.model import Array, Model
+from siglip_verify.checks.diagnosis.statement import Statement
 from siglip_verify.records import Clue, Matrix
 
 _NUM_LEAVES = 4

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from siglip_verify.check.counts import handed_over
-from siglip_verify.check.ledger import MESSAGE_KINDS
+from siglip_verify.checks.counts import handed_over
+from siglip_verify.checks.ledger import MESSAGE_KINDS
 from siglip_verify.plan import gloo_wire_bytes, modelled_messages
 from siglip_verify.records import Event, Phase, WireCount
 from siglip_verify.result import CollectiveRow, RankTotal, StepMessages

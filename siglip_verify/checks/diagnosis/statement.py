@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from siglip_verify.check.diagnosis.evidence import Evidence
+from siglip_verify.checks.diagnosis.evidence import Evidence
 from siglip_verify.records import Clue, Matrix
 
 

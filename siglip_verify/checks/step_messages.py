@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from siglip_verify.case import Case
-from siglip_verify.check import conformance, messages
-from siglip_verify.check.counts import planned_step
-from siglip_verify.check.ledger import match
+from siglip_verify.checks import conformance, messages
+from siglip_verify.checks.counts import planned_step
+from siglip_verify.checks.ledger import match
 from siglip_verify.records import Event, Finding, RankFailure, WireCount
 from siglip_verify.result import Match, StepMessages
 

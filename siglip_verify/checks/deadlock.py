@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from siglip_verify.check.ledger import collectives, match, partners
+from siglip_verify.checks.ledger import collectives, match, partners
 from siglip_verify.records import Event, Finding
 
 
