@@ -160,4 +160,4 @@ def _solve(case: Case, at_zero: _Array, at_one: _Array) -> tuple[_Array, _Array]
 
 def _whole(values: _Array, tolerance: float) -> _Array:
     nearest = np.round(values)
-    return np.where(np.abs(values - nearest) <= 0.3, nearest, values) + 0.0  # no negative zero
+    return np.where(np.abs(values - nearest) <= min(tolerance, 0.2), nearest, values) + 0.0  # no negative zero
