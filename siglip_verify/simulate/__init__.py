@@ -1,4 +1,36 @@
 """The exchanges at thousands of ranks: schedules proved, and their cost modelled, from the same plan as real runs.
 
-Nothing here sends a message or needs torch. Every time, byte and verdict that comes out is modelled.
+Nothing here sends a message or needs torch. Every time and byte that comes out is modelled.
 """
+
+from siglip_verify.simulate.cluster import Cluster, ClusterError, Compute, Link, Uplinks, read_cluster
+from siglip_verify.simulate.collectives import ALGORITHMS, Algorithm
+from siglip_verify.simulate.compute import MemoryMode
+from siglip_verify.simulate.predict import MAX_WORLD_SIZE, MEMORY_MODES, simulate
+from siglip_verify.simulate.presets import PRESETS
+from siglip_verify.simulate.proof import Proof, prove
+from siglip_verify.simulate.result import Choice, Cost, Form, PhaseCost, Setup, Simulation
+
+__all__ = [
+    "ALGORITHMS",
+    "MAX_WORLD_SIZE",
+    "MEMORY_MODES",
+    "PRESETS",
+    "Algorithm",
+    "Choice",
+    "Cluster",
+    "ClusterError",
+    "Compute",
+    "Cost",
+    "Form",
+    "Link",
+    "MemoryMode",
+    "PhaseCost",
+    "Proof",
+    "Setup",
+    "Simulation",
+    "Uplinks",
+    "prove",
+    "read_cluster",
+    "simulate",
+]
