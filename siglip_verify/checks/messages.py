@@ -97,12 +97,13 @@ def lint(
     """
     ordered = in_order(events)
     over = frozenset(range(world_size)) - {failure.rank for failure in failures}
+    thrown_out = {failure.rank for failure in failures if failure.kind == "raised"}  # left forward by an exception
     apart = [event for event in ordered if not _to_itself(event)]
     matching = match(apart)
     found = [
         *(_finding("self-send", event, describe(event)) for event in ordered if _to_itself(event)),
         *_refused_self_sends(failures),
-        *_unmatched(matching, apart, world_size, over, past_forward),
+        *_unmatched(matching, apart, world_size, over, set(past_forward) - thrown_out),
         *_unlike_ends(matching),
         *_unlike_collectives(apart, world_size, over),
         *_narrow(apart, dtype, feature_numel),

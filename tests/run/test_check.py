@@ -153,3 +153,11 @@ def test_nan_and_a_missing_gradient_are_mismatches(name: str) -> None:
 def test_a_wrong_setting_is_named_before_any_process_starts(setting: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         check(**setting)
+
+
+def test_open_clips_error_on_strided_text_is_a_known_limit_and_not_a_mismatch() -> None:
+    report = check("open_clip", exchanges=["bidir", "gather"], world_sizes="2", examples=3, seed=1)
+    assert report.verdict == "pass"
+    limits = {left.what: left.why for left in report.losses[0].left_out}
+    assert "input tensor has to be contiguous" in limits["strided features, bidir"]
+    assert limits["strided features, gather"].startswith("accepted")
