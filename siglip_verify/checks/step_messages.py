@@ -12,7 +12,7 @@ from siglip_verify.case import Case
 from siglip_verify.checks import conformance, messages
 from siglip_verify.checks.counts import planned_step
 from siglip_verify.checks.ledger import match
-from siglip_verify.records import Event, Finding, RankFailure, WireCount
+from siglip_verify.records import CaseResult, Event, Finding, RankFailure, WireCount
 from siglip_verify.result import Match, StepMessages
 
 
@@ -58,6 +58,22 @@ def step_messages(
     past_forward: Collection[int] = (),
 ) -> StepMessages:
     """Judge the messages of one step and match sends with receives; the arguments are those of `findings_of`."""
+    found = findings_of(case, events, planned=planned, failures=failures, past_forward=past_forward)
+    return _joined(case, events, wire, found, failures)
+
+
+def messages_of(result: CaseResult, events: Sequence[Event]) -> StepMessages:
+    """Return the messages of a case that was judged; what was found in them is taken from its judgement."""
+    return _joined(result.case, events, None, result.findings, result.failures)
+
+
+def _joined(
+    case: Case,
+    events: Sequence[Event],
+    wire: Sequence[WireCount] | None,
+    findings: Sequence[Finding],
+    failures: Sequence[RankFailure],
+) -> StepMessages:
     return StepMessages(
         case=case,
         events=tuple(events),
@@ -71,7 +87,7 @@ def step_messages(
             )
             for send, receive in match(events).pairs
         ),
-        findings=findings_of(case, events, planned=planned, failures=failures, past_forward=past_forward),
+        findings=tuple(findings),
         failures=tuple(failures),
         notes=tuple(note.detail for note in messages.notes(events)),
     )

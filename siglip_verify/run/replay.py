@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import Case
+from siglip_verify.checks.step_messages import messages_of
 from siglip_verify.records import Cell, Counterexample
 from siglip_verify.result import LossResult
+from siglip_verify.run.counting import unknown_operations
 from siglip_verify.run.declare import declaration, has_plan, replay_line
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
@@ -27,7 +29,8 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     traits = load_traits(worlds, spec)
     listener(LossStarted(spec.name, 1))
     judge = CaseJudge(worlds, spec, traits, planned=has_plan(spec))
-    result = judge(case)
+    watched = judge.watch(case)
+    result = watched.result
     listener(CaseJudged(spec.name, result, shrinking=False))
     cell = Cell(
         exchange=case.exchange,
@@ -41,6 +44,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     listener(CellDone(spec.name, cell, 1))
     diagnosis = diagnose_mismatch(judge, result) if result.verdict == "mismatch" else None
     found = Counterexample(result=result, replay=replay_line(case, spec), calls=0, diagnosis=diagnosis)
+    step = messages_of(result, watched.events)
     return LossResult(
         name=spec.name,
         target=spec.target,
@@ -49,4 +53,6 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
         cells=(cell,),
         counterexamples=(found,) if result.verdict == "mismatch" else (),
         unknowns=(result,) if result.verdict == "unknown" else (),
+        left_out=tuple(unknown_operations([step])),
+        sample_step=step,
     )

@@ -124,3 +124,11 @@ def test_check_writes_the_messages_of_one_step(tmp_path: Path) -> None:
     assert Counter(event["ph"] for event in trace)["f"] == 12
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["losses"][0]["sample_step"]["events"]) == 24
+
+
+def test_replay_writes_the_messages_of_the_case_that_fails(tmp_path: Path) -> None:
+    loss = ["--loss", f"{BROKEN}:OtherDtype", "--report-dir", str(tmp_path)]
+    assert cli.exit_code(["replay", "shift W=2 b=2 d=3 dtype=float64", *loss]) == 1
+    events = lines(tmp_path)
+    assert {(e["kind"], e["dtype"]) for e in events} == {("send", "float64"), ("recv", "int64")}
+    assert all(event["other_end"] is not None for event in events)
