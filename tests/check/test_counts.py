@@ -116,6 +116,13 @@ def test_a_difference_is_explained_by_the_phase_it_is_in() -> None:
     assert "gradients" not in note
 
 
+def test_what_ours_does_too_explains_nothing() -> None:
+    case = Case(exchange="reduce", world_size=3, batch=2, dim=4, dtype="float32")
+    barriers = [event(rank, 10, "barrier", 0) for rank in range(3)]
+    note = message_row(case, planned(case) + barriers, None).note
+    assert note.endswith("Theirs: ranks wait for each other by a barrier")
+
+
 def test_the_operations_of_ours_with_other_sizes_are_said_to_be_that() -> None:
     half = [e if e.kind != "all_gather" else event(e.rank, 0, "all_gather", BLOCK // 2) for e in planned(CASE)]
     assert message_row(CASE, half, None).note == (
