@@ -42,6 +42,8 @@ def gradients_on_wrong_ways(evidence: Evidence) -> Statement | None:
         return None
     leaves = [leaf for leaf in _leaves(model) if (leaf.own, leaf.remote) != (1.0, 1.0)]
     parts = [part for about in (_nothing, _remote_lost, _multiplied, _astray, _uneven) if (part := about(seen, leaves))]
+    if not parts:  # the numbers are right
+        return None
     clues = (Clue(title="messages", text=f"rank 0 sends: {seen.operations}"),) if seen.operations else ()
     return Statement(
         parts[0].cause,
@@ -170,10 +172,8 @@ def _way(name: str, home: Array) -> tuple[str, str]:
     target = home.argmax(0)
     right = k if name == "text" else i
     if whole:
-        from_rank, of_rank = (int(index) for index in np.argwhere(target != right)[0])
-        example = (
-            f"the one that rank {from_rank} has for rank {of_rank}'s {name}s reaches rank {target[from_rank, of_rank]}"
-        )
+        one, other = (int(index) for index in np.argwhere(target != right)[0])
+        example = f"{_of_block(one, other, name)} reaches rank {target[one, other]}"
         beside = (k - i) % num_ranks
         neighbours = (beside == 1) | (beside == num_ranks - 1)
         if name == "text" and (target == (2 * i - k) % num_ranks)[neighbours].all():
@@ -192,11 +192,16 @@ def _is_turned(target: NDArray[np.intp], right: NDArray[np.intp]) -> bool:
     return len(np.unique((target - right) % len(target))) == 1
 
 
+def _of_block(rank: int, of_rank: int, name: str) -> str:
+    """Name the gradient of one block."""
+    whose = "its own" if rank == of_rank else f"rank {of_rank}'s"
+    return f"what rank {rank} has for {whose} {name}s"
+
+
 def _holds(rank: int, name: str, home: Array) -> str:
     """Say which blocks' gradients a rank's leaf holds."""
     held = [
-        (f"what rank {i} has for rank {k}'s {name}s" if i != k else f"what rank {i} has for its own {name}s")
-        + (f" {words.times(float(home[i, k]))}" if home[i, k] != 1 else "")
+        _of_block(i, k, name) + (f" {words.times(float(home[i, k]))}" if home[i, k] != 1 else "")
         for i, k in np.argwhere(home != 0)
     ]
     few = held if len(held) <= 3 else [*held[:3], f"{len(held) - 3} more"]

@@ -121,7 +121,7 @@ def local_value_reduced(evidence: Evidence) -> Statement | None:
 def narrower_precision(evidence: Evidence) -> Statement | None:
     """Errors are within the rounding of a narrower dtype."""
     seen = evidence.plain
-    if seen is None:
+    if seen is None or not seen.wrong:
         return None
     for dtype in sorted(DTYPES, key=lambda name: torch.finfo(getattr(torch, name)).eps):
         if torch.finfo(getattr(torch, dtype)).eps <= torch.finfo(getattr(torch, seen.case.dtype)).eps:
@@ -130,7 +130,7 @@ def narrower_precision(evidence: Evidence) -> Statement | None:
         shares = equivalence.judge(narrow, seen.records, seen.reference, row_wise=seen.spec.row_wise)
         if all(share.share <= 1 for share in shares):
             said = f"errors are as large as {dtype} rounds, where everything is {seen.case.dtype}"
-            return Statement("narrow-precision", f"{said}: something is narrower on its way")
+            return Statement("narrow-precision", f"{said}: something may be narrower on its way")
     return None
 
 

@@ -1,0 +1,626 @@
+"""Diagnosis from records alone: the sentence names what was planted, and nothing is claimed that was not.
+
+Oracle: what was planted, in all ranks of a loss computed block by block in one process (`one_process`), without the
+models that the hypotheses are made of. Sees: a hypothesis that holds for right numbers or for noise, one that is said
+of another fault, wrong ranks in a sentence, an order that puts a vague cause before a plain one.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from one_process import Array, Block, block, both_directions, changed, records
+from torch import Tensor
+
+from siglip_verify.adapt import LossSpec
+from siglip_verify.case import Case, Exchange
+from siglip_verify.checks import equivalence
+from siglip_verify.checks.coverage import coverage, probe_cases
+from siglip_verify.checks.diagnosis import Evidence, Observation, diagnose
+from siglip_verify.checks.diagnosis.counts import in_words
+from siglip_verify.checks.diagnosis.diagnose import MESSAGES, NUMBERS
+from siglip_verify.checks.diagnosis.words import factor
+from siglip_verify.checks.expected import expected
+from siglip_verify.records import CaseResult, Diagnosis, Finding, RankFailure, RankRecord, Verdict
+
+Records = Callable[[Case], Sequence[RankRecord]]
+WORLD_SIZES = (1, 2, 4)
+
+
+def plain(world_size: int = 4, batch: int = 3, exchange: Exchange = "bidir", **changes: object) -> Case:
+    dim = max(2 * world_size * batch, world_size**2)
+    case = Case(exchange=exchange, world_size=world_size, batch=batch, dim=dim, seed=1)
+    return msgspec.structs.replace(case, **changes)
+
+
+def observe(case: Case, seen: Sequence[RankRecord], spec: LossSpec | None = None, operations: str = "") -> Observation:
+    declared = spec or LossSpec()
+    shares = equivalence.judge(case, seen, expected(case, declared), row_wise=declared.row_wise)
+    return Observation(spec=declared, case=case, records=tuple(seen), shares=shares, operations=operations)
+
+
+def evidence(
+    planted: Records,
+    case: Case | None = None,
+    *,
+    spec: LossSpec | None = None,
+    fails: Sequence[int] = (2, 3, 4, 5),
+    passes: Sequence[int] = (1,),
+    needs: tuple[tuple[str, str], ...] = (),
+    findings: tuple[Finding, ...] = (),
+    operations: str = "",
+) -> Evidence:
+    case = case or plain()
+    zero, one = probe_cases(case)
+    seen = observe(case, planted(case), spec, operations)
+    normalizers = (spec or LossSpec()).normalizers((zero.batch,) * case.world_size)
+    verdicts: dict[int, Verdict] = dict.fromkeys(fails, "mismatch")
+    return Evidence(
+        found=CaseResult(case=Case(), verdict="mismatch", shares=seen.shares, findings=findings),
+        plain=seen,
+        again=seen,
+        needs=needs,
+        coverage=coverage(zero, planted(zero), planted(one), normalizers),
+        verdicts=verdicts | dict.fromkeys(passes, "pass"),
+    )
+
+
+def said_of(planted: Records, case: Case | None = None, **rest: object) -> Diagnosis:
+    return diagnose(evidence(planted, case, **rest))  # type: ignore[arg-type]
+
+
+def ring(*offsets: int, world_size: int = 4) -> Array:
+    """[W, W] of 1 where rank i counts the rank so many places to its right."""
+    i, k = np.indices((world_size, world_size))
+    return np.isin((k - i) % world_size, offsets).astype(np.float64)
+
+
+# ------------------------------------------------------------------ nothing is claimed that does not hold
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+@pytest.mark.parametrize("needs", [(), (("upstream", "by-rank"),), (("chunk_size", "2"),)])
+def test_no_hypothesis_holds_for_right_numbers(world_size: int, needs: tuple[tuple[str, str], ...]) -> None:
+    of = evidence(records, plain(world_size, upstream="by-rank" if needs else "one"), needs=needs)
+    assert [hypothesis.__name__ for hypothesis in (*MESSAGES, *NUMBERS) if hypothesis(of)] == []
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from(["loss", "image_grad", "text_grad", "scale_grad", "bias_grad"]),
+    st.integers(0, 1 << 20),
+    st.floats(1e-3, 10),
+)
+def test_numbers_that_no_fault_explains_are_called_that(field: str, seed: int, size: float) -> None:
+    generator = np.random.default_rng(seed)
+
+    def noisy(case: Case) -> list[RankRecord]:
+        return changed(
+            records(case), **{field: lambda value: value + size * generator.standard_normal(np.shape(value))}
+        )
+
+    seen = evidence(noisy)
+    found = diagnose(seen)
+    assert found.cause in ("unknown", "narrow-precision")
+    if found.cause == "unknown":
+        assert found.sentence.startswith("At W = 4, nothing known fits: ")
+        assert field.replace("_", " ") in found.sentence
+        (tried,) = [clue.text for clue in found.evidence if clue.title == "tried"]
+        assert tried.count(";") == len(MESSAGES) + len(NUMBERS) - 1
+
+
+def test_a_case_that_does_not_fail_again_is_called_a_race() -> None:
+    found = diagnose(Evidence(found=CaseResult(case=Case(world_size=3), verdict="mismatch"), verdicts={3: "pass"}))
+    assert found.sentence == (
+        "At W = 3, no case failed and ended when it was run again: a race, such as something read before a wait"
+    )
+
+
+# ------------------------------------------------------------------ blocks
+COUNTS: dict[str, tuple[Exchange, Array, str]] = {
+    "the last single hop": (
+        "bidir",
+        ring(0, 1, 3),
+        "ranks 0 and 2 never see each other's texts, nor ranks 1 and 3: the last single hop is missing",
+    ),
+    "no hop": (
+        "bidir",
+        np.eye(4),
+        "ranks never see each other's texts, every rank counts its own block alone",
+    ),
+    "the last hop of shift": (
+        "shift",
+        ring(0, 2, 3),
+        "rank 0 never sees the texts of rank 1, and so on around the ring: the last hop is missing",
+    ),
+    "the rank opposite twice": (
+        "bidir",
+        ring(0, 1, 2, 3) + ring(2),
+        "ranks 0 and 2 count each other's texts twice, as do ranks 1 and 3: the last hop comes from both sides",
+    ),
+    "own texts twice": (
+        "reduce",
+        np.ones((4, 4)) + np.eye(4),
+        "every rank counts its own texts twice, once as they should be and then as negatives",
+    ),
+    "own texts twice after all hops": (
+        "shift",
+        np.ones((4, 4)) + np.eye(4),
+        "every rank counts its own texts twice, once as they should be and then as negatives: one hop too many",
+    ),
+    "the neighbour again and again": (
+        "shift",
+        ring(0) + 3 * ring(3),
+        (
+            "rank 0 never sees the texts of ranks 1 and 2 and counts those of rank 3 3 times, and so on around the "
+            "ring: what arrives is not passed on"
+        ),
+    ),
+    "ranks 1 and 3 of four": (
+        "gather",
+        np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 1, 1.0]]),
+        "ranks 1 and 3 never see each other's texts",
+    ),
+    "one rank alone": (
+        "gather",
+        np.array([[1, 0, 0, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1.0]]),
+        "rank 0 never sees the texts of ranks 1 and 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_it_names_the_ranks_that_do_not_see_each_other_once(name: str) -> None:
+    exchange, counted, sentence = COUNTS[name]
+    fails, passes = ((2, 4), (1, 3, 5)) if "hop" in name or "twice" in name else ((4,), (1,))
+    found = said_of(functools.partial(records, counted=counted), plain(exchange=exchange), fails=fails, passes=passes)
+    assert found.sentence == f"At W = 4, {sentence}"
+    assert found.matrices[0].values == tuple(map(tuple, counted.tolist()))
+
+
+@settings(max_examples=15)
+@given(st.sampled_from([2, 3, 4]), st.data())
+def test_any_count_of_blocks_is_read_off_and_explains_every_number(world_size: int, data: st.DataObject) -> None:
+    shape = (world_size, world_size)
+    counted = data.draw(arrays.arrays(np.float64, shape, elements=st.integers(0, 3).map(float)))
+    counted[np.diag_indices(world_size)] = np.maximum(1, np.diag(counted))  # else labels are missing too
+    if (counted == counted[0, 0]).all():
+        return
+    found = said_of(functools.partial(records, counted=counted), plain(world_size))
+    assert found.cause == ("blocks-unseen" if (counted == 0).any() else "blocks-repeated")
+    named = {int(number) for number in re.findall(r"\d+", found.sentence.removeprefix(f"At W = {world_size}"))}
+    assert named <= set(range(world_size)) | set(counted.ravel().astype(int).tolist())
+
+
+def test_of_many_ranks_that_differ_a_few_are_named() -> None:
+    counted = np.ones((5, 5))
+    counted[0, 1] = counted[1, 3] = counted[2, 0] = counted[3, 1] = 0
+    assert in_words(counted) == (
+        "rank 0 never sees the texts of rank 1; rank 1 never sees the texts of rank 3; 2 more ranks alike"
+    )
+
+
+def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> None:
+    def of_block(i: int, k: int) -> Block:
+        return block if i == k else lambda image, text, *rest: block(image, 0 * text, *rest)
+
+    found = said_of(functools.partial(records, of_block=of_block))
+    assert found.cause == "blocks-unseen"
+    assert found.sentence.endswith(": zeros stand in their place")
+
+
+# ------------------------------------------------------------------ labels
+LABELS: dict[str, tuple[Array, str]] = {
+    "everywhere": (np.ones((4, 4)), "the diagonals of remote blocks are labelled positive, as only the own block's is"),
+    "at rank 0": (
+        np.eye(4)[[0, 0, 0, 0]],
+        "every rank looks for its positives in rank 0's texts: the label offset rank x b is missing",
+    ),
+    "at the rank on its host": (
+        np.eye(4)[[0, 1, 0, 1]],
+        (
+            "rank 2 looks for its positives in rank 0's texts; rank 3 looks for its positives in rank 1's texts: "
+            "rank modulo 2 is taken for the rank"
+        ),
+    ),
+    "one rank on": (
+        np.roll(np.eye(4), 1, 1),
+        "rank 0 looks for its positives in rank 1's texts, and so on around the ring",
+    ),
+    "nowhere": (np.zeros((4, 4)), "no pair is labelled positive"),
+    "in one block more": (
+        np.eye(4) + np.eye(4)[:, [1, 0, 2, 3]] * [[1], [0], [0], [0]],
+        "rank 0 labels the diagonal against ranks 0 and 1 positive",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_it_names_where_positives_are_looked_for(name: str) -> None:
+    positives, sentence = LABELS[name]
+    found = said_of(functools.partial(records, positives=positives))
+    assert (found.cause, found.sentence) == ("labels", f"At W = 4, {sentence}")
+
+
+@settings(max_examples=15)
+@given(st.permutations(range(3)))
+def test_it_names_a_pair_where_positives_do_not_match_row_by_row(order: list[int]) -> None:
+    def of_block(i: int, k: int) -> Block:
+        def shuffled(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+            return block(image, text[order] if positive else text, scale, bias, positive)
+
+        return shuffled
+
+    if order == sorted(order):
+        return
+    found = said_of(functools.partial(records, of_block=of_block))
+    row = next(row for row, text in enumerate(order) if row != text)
+    pair = f"image {row} of rank 0 is paired with text {order[row]} of rank 0"
+    assert found.sentence == f"At W = 4, positives do not match row by row: {pair}"
+
+
+# ------------------------------------------------------------------ factors, and other declarations
+@pytest.mark.parametrize(
+    ("value", "named", "hint"),
+    [
+        (4.0, "W (4)", ""),
+        (0.25, "1/W (0.25)", "is this a loss for summed gradients? try --reduction sum --normalizer N"),
+        (3.0, "b (3)", "is this a sum over pairs? try --normalizer 1"),
+        (1 / 3, "1/b (0.333)", "is this a mean over the b x b pairs of each block? try --normalizer b*b"),
+        (1 / 12, "1/N (0.0833)", ""),
+        (0.5, "1/2", ""),
+        (-1.0, "-1", ""),
+        (1.5, "1.5", ""),
+    ],
+)
+def test_one_factor_in_everything_is_named_with_the_declaration_that_fits(value: float, named: str, hint: str) -> None:
+    found = said_of(functools.partial(records, factor=value))
+    sentence = f"At W = 4, loss and all gradients are equal to the oracle times {named}"
+    assert found.sentence == (f"{sentence}: {hint}" if hint else sentence)
+    if hint:
+        flags = hint.partition("try ")[2]
+        assert ("another declaration", f"every number fits with {flags}") in [(c.title, c.text) for c in found.evidence]
+
+
+def test_a_loss_that_is_declared_as_a_sum_and_is_a_mean_is_told_the_flag_back() -> None:
+    found = said_of(records, spec=LossSpec(normalizer="1"))
+    assert found.sentence.endswith(": is this a mean over the rank's own images? try --normalizer b")
+
+
+def test_factors_are_named_by_what_they_are_made_of() -> None:
+    assert [factor(value, 4, 3, 1e-6) for value in (4, 1 / 4, 3, 12, 9, 1 / 9, 0.125, 0.123)] == [
+        "W (4)",
+        "1/W (0.25)",
+        "b (3)",
+        "N (12)",
+        "b*b (9)",
+        "1/(b*b) (0.111)",
+        "1/8",
+        "0.123",
+    ]
+
+
+# ------------------------------------------------------------------ gradients on wrong ways
+def to(target: Callable[[Array, Array], Array], world_size: int = 4) -> Array:
+    """A home [j, i, k] in which the gradient of block (i, k) reaches rank target(i, k) once."""
+    i, k = np.indices((world_size, world_size))
+    return (np.arange(world_size)[:, None, None] == target(i, k) % world_size).astype(np.float64)
+
+
+OWN = np.eye(4)
+HOMES: dict[str, tuple[Array, str, str]] = {
+    "nowhere else": (
+        OWN[:, :, None] * OWN[:, None, :],
+        "text-gradient-not-exchanged",
+        "no gradient comes home to the text features from other ranks: backward sends nothing",
+    ),
+    "nowhere": (
+        np.zeros((4, 4, 4)),
+        "leaf-without-gradient",
+        "text features get a gradient of zeros: what backward computes is lost",
+    ),
+    "the rank that computed it": (
+        to(lambda i, k: i),
+        "gradient-stays",
+        "the gradient of other ranks' texts stays on the rank that computed it: backward sends nothing home",
+    ),
+    "the wrong direction": (
+        to(lambda i, k: 2 * i - k),
+        "gradient-direction",
+        (
+            "text gradients go the wrong direction around the ring, to another rank: "
+            "what rank 0 has for rank 1's texts reaches rank 3"
+        ),
+    ),
+    "the next rank": (
+        to(lambda i, k: k + 1),
+        "gradient-to-another-rank",
+        (
+            "text gradients come home to another rank: "
+            "what rank 0 has for its own texts reaches rank 1, and so on around the ring"
+        ),
+    ),
+    "everyone, of own blocks": (
+        np.broadcast_to(OWN[None], (4, 4, 4)),
+        "gradient-to-another-rank",
+        (
+            "every rank's text gradient is the sum of what all ranks have for their own texts: "
+            "that reaches other ranks, and what they have for it is lost"
+        ),
+    ),
+    "home, multiplied": (
+        4 * to(lambda i, k: k),
+        "gradient-factor",
+        "the gradients of text features are the oracle's times W (4)",
+    ),
+    "home, remote ones twice": (
+        to(lambda i, k: k) * (2 - OWN[None]),
+        "gradient-weights",
+        "text features get the own block's gradient once and the remote blocks' twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_it_says_where_text_gradients_go(name: str) -> None:
+    home, cause, sentence = HOMES[name]
+    found = said_of(functools.partial(records, home=home), operations="forward 1 all_gather")
+    assert (found.cause, found.sentence) == (cause, f"At W = 4, {sentence}")
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, 2), min_size=9, max_size=9))
+def test_any_way_home_is_read_off_although_remote_blocks_look_alike_to_the_probe(targets: list[int]) -> None:
+    reached = np.array(targets).reshape(3, 3)
+    if (reached == np.arange(3)).all():
+        return
+    home = (np.arange(3)[:, None, None] == reached).astype(np.float64)
+    found = said_of(functools.partial(records, home=home), plain(3))
+    assert found.cause.startswith("gradient-")
+    if "reaches rank" in found.sentence:
+        words = re.search(r"what rank (\d) has for (?:rank (\d)'s|its own) texts reaches rank (\d)", found.sentence)
+        assert words is not None
+        i, j = int(words[1]), int(words[3])
+        assert reached[i, int(words[2]) if words[2] else i] == j
+
+
+def test_the_picture_shows_which_rank_a_gradient_reaches() -> None:
+    found = said_of(functools.partial(records, home=to(lambda i, k: 2 * i - k)))
+    assert found.matrices[0].title == "rank that the text gradient reaches"
+    assert found.matrices[0].values[0] == (0.0, 3.0, 2.0, 1.0)
+    assert found.matrices[0].expected[0] == (0.0, 1.0, 2.0, 3.0)
+
+
+def detached(*names: str) -> Records:
+    def of_block(i: int, k: int) -> Block:
+        def cut(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+            leaves = {"image": image, "text": text, "scale": scale, "bias": bias}
+            held = {name: leaf.detach() if name in names and i != k else leaf for name, leaf in leaves.items()}
+            return block(held["image"], held["text"], held["scale"], held["bias"], positive)
+
+        return cut
+
+    return functools.partial(records, of_block=of_block)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("image",), "image features get no gradient from remote blocks"),
+        (("scale",), "logit_scale gets no gradient from remote blocks"),
+        (("bias",), "logit_bias gets no gradient from remote blocks"),
+        (("scale", "bias"), "logit_scale and logit_bias get no gradient from remote blocks"),
+        (
+            ("image", "text", "scale", "bias"),
+            (
+                "image features, text features, logit_scale and logit_bias get no gradient from remote blocks: "
+                "they enter the loss as plain numbers"
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("row_wise", [True, False])
+def test_it_names_the_leaves_that_remote_blocks_do_not_reach(
+    names: tuple[str, ...], sentence: str, row_wise: bool
+) -> None:
+    found = said_of(detached(*names), spec=LossSpec(row_wise=row_wise))
+    assert found.sentence == f"At W = 4, {sentence}"
+
+
+def test_a_gradient_that_is_missing_is_told_from_one_of_zeros() -> None:
+    found = said_of(lambda case: changed(records(case), text_grad=None))
+    assert found.sentence == "At W = 4, text features get no gradient on any rank"
+
+
+def test_two_faults_of_the_gradient_are_both_said() -> None:
+    scale_lost = detached("scale")
+    found = said_of(lambda case: changed(scale_lost(case), text_grad=lambda grad: 4 * grad))
+    assert found.sentence == (
+        "At W = 4, logit_scale gets no gradient from remote blocks; "
+        "the gradients of text features are the oracle's times W (4)"
+    )
+
+
+def test_a_loss_of_both_directions_without_a_gradient_home_has_half_of_every_remote_block() -> None:
+    found = said_of(lambda case: both_directions(case, gradient_comes_home=False), spec=LossSpec(row_wise=False))
+    assert found.sentence == (
+        "At W = 4, image features get the own block's gradient once and the remote blocks' 0.5 times; "
+        "text features get the own block's gradient once and the remote blocks' 0.5 times"
+    )
+
+
+# ------------------------------------------------------------------ terms
+def altered(change: Callable[..., tuple[Tensor, ...]], where: str) -> Records:
+    def of_block(i: int, k: int) -> Block:
+        if where == "remote" and i == k:
+            return block
+        return lambda image, text, scale, bias, positive: block(*change(image, text, scale, bias), positive)
+
+    return functools.partial(records, of_block=of_block)
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "sentence"),
+    [
+        (lambda x, y, t, c: (x, y, t, 0 * c), "remote", "logit_bias is left out of the logits of remote blocks"),
+        (lambda x, y, t, c: (x, y, t, 0 * c), "all", "logit_bias is left out of the logits"),
+        (lambda x, y, t, c: (x, y, t, -c), "all", "logit_bias enters the logits with the wrong sign"),
+        (lambda x, y, t, c: (x, y, 1 + 0 * t, c), "remote", "logit_scale is left out of the logits of remote blocks"),
+        (lambda x, y, t, c: (x, y, t * t, c), "all", "logit_scale is applied twice in the logits"),
+        (lambda x, y, t, c: (x, y, t.exp(), c), "all", "logit_scale is exponentiated once more in the logits"),
+        (
+            lambda x, y, t, c: (x, y, t.log(), c),
+            "all",
+            "the logarithm of logit_scale stands for the scale in the logits",
+        ),
+    ],
+)
+def test_it_names_the_term_that_is_wrong(change: Callable[..., tuple[Tensor, ...]], where: str, sentence: str) -> None:
+    assert said_of(altered(change, where)).sentence == f"At W = 4, {sentence}"
+
+
+def test_rows_that_weigh_wrongly_are_said_with_the_chunk_that_it_needs() -> None:
+    def dropped(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        return block(image[:2], text[:2], scale, bias, positive) + block(image[:2], text[2:], scale, bias, False)
+
+    def of_block(i: int, k: int) -> Block:
+        return dropped
+
+    planted = functools.partial(records, of_block=of_block)
+    found = said_of(planted, plain(chunk_size=2), needs=(("chunk_size", "2"),))
+    assert found.sentence.startswith(
+        "At W = 4 with chunk_size = 2, the rows of a last chunk that is not full are dropped"
+    )
+
+
+# ------------------------------------------------------------------ numbers as such
+def test_a_local_loss_that_is_the_mean_over_ranks_is_called_that() -> None:
+    def reduced(case: Case) -> list[RankRecord]:
+        seen = records(case)
+        return changed(seen, loss=sum(record.loss for record in seen) / len(seen))
+
+    found = said_of(reduced)
+    assert found.cause == "local-loss-reduced"
+    assert ("if that is meant", "declare it with --no-row-wise") in [(c.title, c.text) for c in found.evidence]
+
+
+def test_nan_with_peers_and_not_alone_points_to_memory_read_too_early() -> None:
+    found = said_of(lambda case: changed(records(case), image_grad=lambda grad: grad * math.nan))
+    assert found.cause == "not-finite-with-peers"
+    assert "the loss or a gradient is inf or nan on every rank, and never on one rank alone" in found.sentence
+    found = said_of(lambda case: changed(records(case), loss=math.inf), passes=())
+    assert found.sentence == "At W = 4, the loss or a gradient is inf or nan on every rank"
+
+
+def test_errors_as_large_as_a_narrower_dtype_rounds_are_called_that() -> None:
+    def rounded(case: Case) -> list[RankRecord]:
+        return changed(records(case), text_grad=lambda grad: grad.astype(np.float32).astype(np.float64))
+
+    found = said_of(rounded)
+    assert found.sentence == (
+        "At W = 4, errors are as large as float32 rounds, where everything is float64: "
+        "something may be narrower on its way"
+    )
+
+
+def test_an_upstream_gradient_that_is_ignored_is_not_called_a_factor() -> None:
+    def ignored(case: Case) -> list[RankRecord]:
+        return records(msgspec.structs.replace(case, upstream="one"))
+
+    found = said_of(ignored, plain(upstream="scaled"), needs=(("upstream", "scaled"),))
+    assert found.cause == "upstream-ignored"
+
+
+def test_other_numbers_each_time_are_called_a_race() -> None:
+    seen = evidence(records)
+    assert seen.plain is not None
+    again = observe(seen.plain.case, records(seen.plain.case, factor=2.0))
+    found = diagnose(Evidence(found=seen.found, plain=seen.plain, again=again, verdicts=seen.verdicts))
+    assert found.cause == "race"
+
+
+def test_ranks_that_are_right_are_told_from_those_that_are_not() -> None:
+    generator = np.random.default_rng(0)
+
+    def some(case: Case) -> list[RankRecord]:
+        seen = records(case)
+        return [seen[0], *changed(seen[1:], image_grad=lambda grad: generator.standard_normal(grad.shape))]
+
+    found = said_of(some, operations="forward 4 reduce")
+    assert found.sentence == (
+        "At W = 4, only rank 0 computes the right loss and image gradient, ranks 1, 2 and 3 not: "
+        "a rooted reduce leaves its result on its root alone"
+    )
+
+
+# ------------------------------------------------------------------ messages, failures, circumstances
+def test_a_finding_that_names_the_cause_comes_before_numbers_and_leaves_them_as_evidence() -> None:
+    finding = Finding(name="narrow-wire", detail="rank 0: forward hop 0 send of 2 bytes bfloat16 to rank 1", rank=0)
+    found = said_of(functools.partial(records, counted=ring(0, 1, 3)), findings=(finding,))
+    assert found.sentence == f"At W = 4, features are sent in a narrower dtype than they have ({finding.detail})"
+    assert any(clue.title == "the numbers" and "ranks 0 and 2 never see" in clue.text for clue in found.evidence)
+
+
+def test_a_finding_that_may_be_a_consequence_comes_after_numbers() -> None:
+    finding = Finding(
+        name="unmatched-send", detail="rank 0: forward hop 0 send to rank 1, which never receives it", rank=0
+    )
+    found = said_of(functools.partial(records, counted=ring(0, 1, 3)), findings=(finding,))
+    assert "never see each other's texts" in found.sentence
+    assert said_of(records, findings=(finding,)).sentence == (
+        f"At W = 4, a rank sends what its destination never receives ({finding.detail})"
+    )
+
+
+def test_a_deadlock_is_said_before_the_failures_it_causes() -> None:
+    failures = tuple(RankFailure(rank=rank, kind="hung", blamed=True, detail="no answer") for rank in range(2))
+    ring_of_waits = Finding(name="deadlock", detail="ranks 0 -> 1 -> 0 wait for each other")
+    result = CaseResult(case=Case(), verdict="mismatch", findings=(ring_of_waits,), failures=failures)
+    assert diagnose(Evidence(found=result, verdicts={})).sentence == (
+        "At W = 2, ranks wait for each other in a ring and none can go on, a deadlock: "
+        "post sends and receives together (ranks 0 -> 1 -> 0 wait for each other)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failures", "sentence"),
+    [
+        ([(0, "raised", True), (1, "raised", True)], "every rank raised: why"),
+        ([(0, "raised", False), (1, "died", True)], "rank 1 died: why; rank 0 only suffers from that"),
+        ([(0, "stopped", True)], "rank 0 was stopped: why"),
+        ([(0, "hung", False), (1, "hung", False)], "every rank hung: why"),
+    ],
+)
+def test_failed_ranks_are_named_by_blame(failures: list[tuple[int, str, bool]], sentence: str) -> None:
+    found = tuple(
+        RankFailure(rank=rank, kind=kind, blamed=blamed, detail="why")  # type: ignore[arg-type]
+        for rank, kind, blamed in failures
+    )
+    result = CaseResult(case=Case(), verdict="unknown", failures=found)
+    assert diagnose(Evidence(found=result, verdicts={})).sentence == f"At W = 2, {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("fails", "passes", "pattern"),
+    [
+        ((2, 4), (1, 3, 5), "only even W fail"),
+        ((3, 5), (1, 2, 4), "only odd W fail"),
+        ((4, 5), (1, 2, 3), "W = 4 and larger fail, smaller W pass"),
+        ((2, 3, 5), (1, 4), None),
+        ((1, 2, 3), (), None),
+    ],
+)
+def test_what_failing_world_sizes_have_in_common_is_evidence(
+    fails: tuple[int, ...], passes: tuple[int, ...], pattern: str | None
+) -> None:
+    found = said_of(functools.partial(records, factor=2.0), fails=fails, passes=passes)
+    assert next((clue.text for clue in found.evidence if clue.title == "world sizes"), None) == pattern
+    assert (found.fails_at, found.passes_at) == (fails, passes)
+    assert (found.smallest_world_size, found.smallest_batch) == (2, 1)
