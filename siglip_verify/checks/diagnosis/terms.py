@@ -104,7 +104,7 @@ def _text_variants(right: Model) -> Iterator[_Variant]:
 def saved_texts_overwritten(evidence: Evidence) -> Statement | None:
     """Backward finds other texts than forward used."""
     seen = evidence.plain
-    if seen is None or seen.case.world_size == 1 or seen.unexplained(seen.right) & LOSS:
+    if seen is None or not seen.wrong or seen.case.world_size == 1 or seen.unexplained(seen.right) & LOSS:
         return None
     right, num_ranks = seen.right, seen.case.world_size
     remote = ~np.eye(num_ranks, dtype=bool)[:, :, None, None]

@@ -11,10 +11,12 @@ import torch
 from siglip_verify.case import DTYPES
 from siglip_verify.checks import equivalence
 from siglip_verify.checks.diagnosis import words
-from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
+from siglip_verify.checks.diagnosis.evidence import Evidence, Observation
 from siglip_verify.checks.diagnosis.model import Array, Prediction
 from siglip_verify.checks.diagnosis.statement import Statement
-from siglip_verify.records import Clue
+from siglip_verify.records import Clue, Quantity
+
+_LOCAL_LOSS: frozenset[Quantity] = frozenset({"local_loss"})
 
 
 def differs_between_runs(evidence: Evidence) -> Statement | None:
@@ -107,7 +109,7 @@ def upstream_ignored(evidence: Evidence) -> Statement | None:
 def local_value_reduced(evidence: Evidence) -> Statement | None:
     """Every rank returns the loss of all ranks together."""
     seen = evidence.plain
-    if seen is None or seen.wrong - LOSS or "loss" in seen.wrong:
+    if seen is None or seen.wrong != _LOCAL_LOSS:
         return None
     predicted = seen.right.predict()
     if not seen.explained_by(predicted._replace(loss=np.full_like(predicted.loss, predicted.loss.mean()))):
