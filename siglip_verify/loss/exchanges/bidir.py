@@ -16,9 +16,9 @@ from ..ring import hop, leftward, rightward
 def bidir(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, passing blocks on in both directions at once.
 
-    In each of (W-1)//2 double hops a rank passes one block to the right and another to the left, and sees two new
-    ones. A block keeps its direction: what came from the left goes on to the right. When W is even, the rank
-    opposite is left over; its texts take one single hop more, to the right.
+    In each of (W-1)//2 double hops a rank passes one block to the right and one to the left (in the first, its own both
+    ways), and sees two new ones. A block keeps its direction: what came from the left goes on to the right. When W is
+    even, the rank opposite is left over; its texts take one single hop more, to the right.
 
     Args:
         text: This rank's texts [b, d].
@@ -28,7 +28,7 @@ def bidir(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, Non
         `(src, texts of rank src)`, this rank's own first, then in pairs from both neighbours outwards.
 
     Communication, a rank:
-        ceil((W-1)/2) hops, W//2 sends of b d numbers to the right and (W-1)//2 to the left, in forward; the same in
+        ceil((W-1)/2) hops, W//2 sends of b d numbers to the right and (W-1)//2 to the left, in forward; as many in
         backward, each gradient against the direction of its block.
 
     Source:
@@ -36,11 +36,11 @@ def bidir(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, Non
     """
     yield ranks.rank, text
     double_hops, single_hops = divmod(ranks.world_size - 1, 2)
-    to_right = to_left = text
+    from_left = from_right = text
     for distance in range(1, double_hops + 1):
-        to_right, to_left = hop([to_right, to_left], [rightward(ranks), leftward(ranks)], ranks)
-        yield (ranks.rank - distance) % ranks.world_size, to_right
-        yield (ranks.rank + distance) % ranks.world_size, to_left
+        from_left, from_right = hop([from_left, from_right], [rightward(ranks), leftward(ranks)], ranks)
+        yield (ranks.rank - distance) % ranks.world_size, from_left
+        yield (ranks.rank + distance) % ranks.world_size, from_right
     if single_hops:
-        (opposite,) = hop([to_right], [rightward(ranks)], ranks)
+        (opposite,) = hop([from_left], [rightward(ranks)], ranks)
         yield (ranks.rank + ranks.world_size // 2) % ranks.world_size, opposite

@@ -27,7 +27,8 @@ def gather(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, No
 
     Communication, a rank:
         One all-gather of b d numbers in forward. In backward each rank has a gradient for every block, and every
-        block's gradients are summed on its owner: one reduce-scatter of W b d numbers. (Not the rooted `gather`.)
+        block's gradients are summed on its owner: one reduce-scatter of W b d numbers, or on gloo one all-to-all, see
+        `reduce_scatter`. (Not the rooted collective `gather`.)
 
     Source:
         open_clip `SigLipLoss`, dist_impl "gather".
@@ -42,7 +43,7 @@ class _AllGather(torch.autograd.Function):
     def forward(ctx: Any, text: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
         texts = text.new_empty(ranks.world_size, *text.shape)
-        _all_gather(texts.flatten(0, 1), text.contiguous(), group=ranks.group)
+        _all_gather(texts.view(-1, text.shape[1]), text.contiguous(), group=ranks.group)
         return texts
 
     @staticmethod
@@ -51,7 +52,7 @@ class _AllGather(torch.autograd.Function):
 
 
 def reduce_scatter(blocks: Tensor, ranks: Ranks) -> Tensor:
-    """Return the sum over ranks of their `blocks[rank]`, [W, b, d] -> [b, d].
+    """Return the sum over all ranks of the block that they have for this rank, [W, b, d] -> [b, d].
 
     gloo implements reduce-scatter as an all-reduce of the whole tensor, twice the bytes that must move; there an
     all-to-all and a local sum move what is needed and no more.
