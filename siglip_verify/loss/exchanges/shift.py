@@ -16,7 +16,8 @@ from ..ring import hop, rightward
 def shift(text: Tensor, ranks: Ranks) -> Generator[tuple[int, Tensor], None, None]:
     """Yield every rank's texts, passing each block on to the right neighbour W-1 times.
 
-    After hop k a rank holds the texts of the rank k places to its left. One block arrives a hop. In backward the gradients travel to the left, in the same number of hops.
+    After hop k a rank holds the texts of the rank k places to its left; one block arrives a hop. In backward the
+    gradients travel to the left, in the same number of hops.
 
     Args:
         text: This rank's texts [b, d].
