@@ -3,13 +3,16 @@
 Nothing here sends a message or needs torch. Every time and byte that comes out is modelled.
 """
 
+from siglip_verify.simulate.claims import Claim, ClaimFigure, claim_simulations, claims
 from siglip_verify.simulate.cluster import Cluster, ClusterError, Compute, Link, Uplinks, read_cluster
 from siglip_verify.simulate.collectives import ALGORITHMS, Algorithm
-from siglip_verify.simulate.compute import MemoryMode
-from siglip_verify.simulate.predict import MAX_WORLD_SIZE, MEMORY_MODES, simulate
+from siglip_verify.simulate.compute import MEMORY_MODES, MemoryMode
+from siglip_verify.simulate.inputs import cluster_named, dtype_named, memory_modes, parse_world_sizes
+from siglip_verify.simulate.predict import MAX_WORLD_SIZE, simulate
 from siglip_verify.simulate.presets import PRESETS
 from siglip_verify.simulate.proof import Proof, prove
 from siglip_verify.simulate.result import Choice, Cost, Form, PhaseCost, Setup, Simulation
+from siglip_verify.simulate.timeline import Timeline, timelines
 
 __all__ = [
     "ALGORITHMS",
@@ -18,6 +21,8 @@ __all__ = [
     "PRESETS",
     "Algorithm",
     "Choice",
+    "Claim",
+    "ClaimFigure",
     "Cluster",
     "ClusterError",
     "Compute",
@@ -29,8 +34,16 @@ __all__ = [
     "Proof",
     "Setup",
     "Simulation",
+    "Timeline",
     "Uplinks",
+    "claim_simulations",
+    "claims",
+    "cluster_named",
+    "dtype_named",
+    "memory_modes",
+    "parse_world_sizes",
     "prove",
     "read_cluster",
     "simulate",
+    "timelines",
 ]

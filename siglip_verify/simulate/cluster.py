@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from siglip_verify.case import DTYPES, DType
+from siglip_verify.errors import UsageError
 
 Duplex = Literal["full", "half"]
 GatherBackward = Literal["all_to_all", "reduce_scatter"]
@@ -24,7 +25,7 @@ _NotNegative = Annotated[float, Meta(ge=0)]
 _Number = Annotated[int, Meta(ge=1)]
 
 
-class ClusterError(ValueError):
+class ClusterError(UsageError):
     """A cluster file cannot be used; the message names the key and the mend."""
 
 
@@ -118,16 +119,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.call_us * 1e-6
 
     def check_world_size(self, world_size: int) -> None:
-        """Raise ValueError if such a world does not fill whole hosts, or needs more hosts than there are."""
+        """Raise UsageError if such a world does not fill whole hosts, or needs more hosts than there are."""
         if world_size <= self.ranks_per_host:
             return
         if self.between_hosts is None:
-            raise ValueError(
+            raise UsageError(
                 f"W = {world_size} needs more than one host of {self.ranks_per_host} ranks, and {self.name!r} has no "
                 f"[between_hosts]: give one, or a smaller W"
             )
         if world_size % self.ranks_per_host:
-            raise ValueError(
+            raise UsageError(
                 f"ranks fill whole hosts, so W is a multiple of {self.ranks_per_host} on {self.name!r}; got "
                 f"W = {world_size}: take {world_size - world_size % self.ranks_per_host}, or change ranks_per_host"
             )

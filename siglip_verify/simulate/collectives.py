@@ -32,6 +32,7 @@ from typing import Literal
 
 import msgspec
 
+from siglip_verify.errors import UsageError
 from siglip_verify.simulate import engine, lockstep
 from siglip_verify.simulate.fabric import Fabric
 from siglip_verify.simulate.rounds import Loop, Program, Round, Transfer
@@ -71,7 +72,8 @@ def collective_cost(
         algorithm: How it is done; None is the fastest, as libraries choose.
 
     Raises:
-        ValueError: There is no such collective, or the algorithm cannot be used with so many ranks.
+        ValueError: There is no such collective.
+        UsageError: The algorithm cannot be used with so many ranks.
     """
     if kind not in KINDS:
         raise ValueError(f"a collective is one of {', '.join(KINDS)}; got {kind!r}")
@@ -84,7 +86,7 @@ def collective_cost(
 def _cost(fabric: Fabric, kind: str, payload_bytes: int, algorithm: Algorithm) -> CollectiveCost:
     if algorithm == "recursive-doubling":
         if not _doubles(fabric):
-            raise ValueError(
+            raise UsageError(
                 f"recursive doubling pairs ranks by powers of two; got W = {fabric.world_size} with "
                 f"{fabric.ranks_per_host} ranks a host: take ring or tree, or powers of two"
             )

@@ -11,14 +11,17 @@ write, on a device that keeps no buffer for log sigmoid, as CUDA does not. The t
 
 from __future__ import annotations
 
+import typing
 from typing import Literal, NamedTuple
 
 from siglip_verify.case import DType, itemsize
+from siglip_verify.errors import UsageError
 from siglip_verify.simulate.cluster import Cluster
 
 MemoryMode = Literal["autograd", "chunked", "constant"]
 """What the loss is asked to keep: "chunked" is autograd with a chunk_size, which computes logits again in backward."""
 
+MEMORY_MODES: tuple[MemoryMode, ...] = typing.get_args(MemoryMode)
 _LOGITS_AT_ONCE = 1 << 18  # what memory="constant" holds at once if it is not told
 
 
@@ -78,11 +81,11 @@ def block_time(
     """Return how long one block takes in forward and in backward.
 
     Raises:
-        ValueError: The cluster says nothing of this dtype.
+        UsageError: The cluster says nothing of this dtype.
     """
     rate = cluster.compute.tflops_per_s.get(dtype)
     if rate is None:
-        raise ValueError(
+        raise UsageError(
             f"[compute] tflops_per_s of {cluster.name!r} names {', '.join(cluster.compute.tflops_per_s)}; "
             f"got dtype={dtype}: add {dtype} = ... there"
         )

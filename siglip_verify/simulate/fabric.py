@@ -58,7 +58,7 @@ class Fabric:
             there are hosts.
 
     Raises:
-        ValueError: The cluster has no such world.
+        UsageError: The cluster has no such world.
     """
 
     def __init__(self, cluster: Cluster, world_size: int, *, every_rank: bool = False) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import typing
 from collections.abc import Iterable, Iterator, Sequence
 
 from siglip_verify.case import EXCHANGES, itemsize
+from siglip_verify.errors import UsageError
 from siglip_verify.plan import PHASES, Collective, Phase, Plan, closed_form, plan
 from siglip_verify.simulate import engine, lockstep
 from siglip_verify.simulate.collectives import CollectiveCost, collective_cost
-from siglip_verify.simulate.compute import BlockTime, MemoryMode, block_time
+from siglip_verify.simulate.compute import BlockTime, MemoryMode, block_time, rows_at_once
 from siglip_verify.simulate.fabric import Fabric
 from siglip_verify.simulate.memory import memory_cost
 from siglip_verify.simulate.program import phase_program, transfers_of
@@ -18,8 +18,8 @@ from siglip_verify.simulate.proof import prove
 from siglip_verify.simulate.result import Cost, Form, PhaseCost, Setup, Simulation
 from siglip_verify.simulate.rounds import Program, computing_s
 
-MEMORY_MODES: tuple[MemoryMode, ...] = typing.get_args(MemoryMode)
 MAX_WORLD_SIZE = 1 << 16
+_NOTABLE = 1.1
 
 Calls = dict[Collective, CollectiveCost]
 """What each collective of a plan costs a call."""
@@ -36,11 +36,11 @@ def simulate(
         memory: What is kept until backward: a form of each exchange for each of these. Constant: bidir and shift alone.
 
     Raises:
-        ValueError: A world size or memory is not possible, or the cluster says nothing of the dtype.
+        UsageError: A world size is not possible, or the cluster says nothing of the dtype.
     """
     sizes = sorted(set(world_sizes))
     if not sizes or not 1 <= sizes[0] <= sizes[-1] <= MAX_WORLD_SIZE:
-        raise ValueError(f"world sizes are numbers in 1..{MAX_WORLD_SIZE}; got {', '.join(map(str, sizes)) or 'none'}")
+        raise UsageError(f"world sizes are numbers in 1..{MAX_WORLD_SIZE}; got {', '.join(map(str, sizes)) or 'none'}")
     forms = [form for mode in dict.fromkeys(memory) for form in _forms(mode)]
     costs: list[Cost] = []
     took_s: dict[int, float] = {}
@@ -52,7 +52,14 @@ def simulate(
             proved &= prove(planned).holds
             costs.append(cost_of(setup, form, planned))
         took_s[world_size] = time.perf_counter() - begun
-    return Simulation(setup=setup, world_sizes=tuple(sizes), proved=proved, costs=tuple(costs), took_s=took_s)
+    return Simulation(
+        setup=setup,
+        world_sizes=tuple(sizes),
+        proved=proved,
+        costs=tuple(costs),
+        took_s=took_s,
+        notes=tuple(note for mode in dict.fromkeys(memory) for note in _notes(setup, mode)),
+    )
 
 
 def planned_step(setup: Setup, form: Form, world_size: int) -> Plan:
@@ -94,7 +101,7 @@ def cost_of(setup: Setup, form: Form, planned: Plan) -> Cost:
     """Return what one step of a form costs.
 
     Raises:
-        ValueError: The cluster has no such world, or the collective's algorithm none of that size.
+        UsageError: The cluster has no such world, or the collective's algorithm none of that size.
     """
     fabric = Fabric(setup.cluster, planned.world_size)
     calls = calls_of(setup, planned)
@@ -118,9 +125,21 @@ def cost_of(setup: Setup, form: Form, planned: Plan) -> Cost:
     )
 
 
+def _notes(setup: Setup, mode: MemoryMode) -> Iterator[str]:
+    """Say where small chunks cost more than they need to."""
+    now, whole = (
+        sum(block_time(setup.cluster, mode, setup.batch, setup.dim, setup.dtype, rows))
+        for rows in (setup.chunk_size, setup.batch)
+    )
+    if mode != "autograd" and now > _NOTABLE * whole:
+        rows = rows_at_once(mode, setup.batch, setup.chunk_size)
+        yield (
+            f"{mode}: with {rows} rows of logits at once a block takes {now * 1e3:.3g} ms, as its operations are too "
+            f"short to keep the device busy; with chunk_size={setup.batch} it would take {whole * 1e3:.3g} ms"
+        )
+
+
 def _forms(mode: MemoryMode) -> list[Form]:
-    if mode not in MEMORY_MODES:
-        raise ValueError(f"memory is one of {', '.join(MEMORY_MODES)}; got {mode!r}")
     return [Form(exchange, mode) for exchange in EXCHANGES if mode != "constant" or exchange in ("bidir", "shift")]
 
 

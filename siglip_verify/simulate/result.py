@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from siglip_verify.case import DType, Exchange
+from siglip_verify.errors import UsageError
 from siglip_verify.simulate.cluster import Cluster
 from siglip_verify.simulate.collectives import Algorithm
 from siglip_verify.simulate.compute import MemoryMode
@@ -141,7 +142,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name, value, least in (("batch", self.batch, 1), ("dim", self.dim, 1), ("chunk_size", self.chunk_size, 0)):
             if value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on; got {name}={value}")
+                raise UsageError(f"{name} must be a whole number from {least} on; got {name}={value}")
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +156,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
         proved: Whether every schedule was proved at these W: each block seen once, each gradient home, nobody waits.
         costs: One for each form and W.
         took_s: Seconds that simulating took, by W; measured.
+        notes: What stands out in the setup.
     """
 
     schema_version: int = SIMULATION_SCHEMA_VERSION
@@ -164,6 +166,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     proved: bool
     costs: tuple[Cost, ...]
     took_s: dict[int, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def forms(self) -> tuple[Form, ...]:

@@ -7,14 +7,16 @@ from typing import Literal
 
 import msgspec
 
+from siglip_verify.errors import UsageError
 from siglip_verify.plan import PHASES, Phase
 from siglip_verify.simulate import engine
 from siglip_verify.simulate.fabric import Fabric
 from siglip_verify.simulate.predict import calls_of, planned_step, program_of
-from siglip_verify.simulate.result import Form, Setup
+from siglip_verify.simulate.result import Form, Setup, Simulation
 from siglip_verify.simulate.rounds import Program
 
 MAX_TIMELINE_WORLD_SIZE = 512
+_LOOKED_AT = 64
 
 
 class TimelineSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +46,27 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[TimelineSpan, ...]
 
 
+def timelines(simulation: Simulation) -> tuple[Timeline, ...]:
+    """Return a step of every form, at the largest simulated W of up to 64, or at the smallest if all are larger.
+
+    Raises:
+        UsageError: That one is larger than anyone would look at.
+    """
+    sizes = simulation.world_sizes
+    world_size = max((size for size in sizes if size <= _LOOKED_AT), default=sizes[0])
+    return tuple(timeline(simulation.setup, form, world_size) for form in simulation.forms)
+
+
 def timeline(setup: Setup, form: Form, world_size: int) -> Timeline:
     """Return what the ranks of one host do in a step.
 
     Raises:
-        ValueError: The world is larger than anyone would look at, or the cluster cannot have it.
+        UsageError: The world is larger than anyone would look at, or the cluster cannot have it.
     """
     if world_size > MAX_TIMELINE_WORLD_SIZE:
-        raise ValueError(f"a timeline has up to {MAX_TIMELINE_WORLD_SIZE} ranks; got W = {world_size}: take fewer")
+        raise UsageError(
+            f"a timeline has up to {MAX_TIMELINE_WORLD_SIZE} ranks; got W = {world_size}: simulate a smaller W too"
+        )
     planned = planned_step(setup, form, world_size)
     fabric, calls = Fabric(setup.cluster, world_size), calls_of(setup, planned)
     spans: list[TimelineSpan] = []

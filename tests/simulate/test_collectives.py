@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siglip_verify.errors import UsageError
 from siglip_verify.simulate import PRESETS, Cluster, Compute, Link, Uplinks, engine, lockstep
 from siglip_verify.simulate.collectives import KINDS, _doubling, _pairwise, collective_cost
 from siglip_verify.simulate.fabric import Fabric
@@ -160,7 +161,7 @@ def test_many_uplinks_speed_up_a_gather_and_not_a_ring_of_single_messages() -> N
 # ------------------------------------------------------------------ what cannot be
 def test_recursive_doubling_of_other_than_powers_of_two_is_refused_and_never_chosen() -> None:
     fabric = Fabric(cluster(4), 12)
-    with pytest.raises(ValueError, match="got W = 12 with 4 ranks a host: take ring or tree, or powers of two"):
+    with pytest.raises(UsageError, match="got W = 12 with 4 ranks a host: take ring or tree, or powers of two"):
         collective_cost(fabric, "all_gather", PAYLOAD, "recursive-doubling")
     assert collective_cost(fabric, "all_gather", PAYLOAD).algorithm == "ring"
 

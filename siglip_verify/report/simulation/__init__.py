@@ -1,0 +1,7 @@
+"""A simulation: on a console, as JSON, as charts in one SVG file, and one step of it as a timeline."""
+
+from siglip_verify.report.simulation.charts import charts
+from siglip_verify.report.simulation.tables import dump, render
+from siglip_verify.report.simulation.trace import trace
+
+__all__ = ["charts", "dump", "render", "trace"]
