@@ -30,7 +30,7 @@ class ClaimFigure(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim says at one place.
 
     Attributes:
-        cluster, world_size, memory: The place.
+        cluster, world_size, memory, overlap: The place; with overlap, hops are under way while blocks are computed.
         unit: Of the values: "s" a step, or "bytes" held at the peak.
         values: By exchange.
         agrees: Whether the claim is true here.
@@ -41,6 +41,7 @@ class ClaimFigure(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     world_size: int
     memory: MemoryMode
+    overlap: bool
     unit: Literal["s", "bytes"]
     values: dict[Exchange, float]
     agrees: bool
@@ -68,19 +69,26 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 def claim_simulations(
     clusters: Sequence[str] = CLAIM_CLUSTERS, *, batch: int = 2048, dim: int = 1152
 ) -> tuple[Simulation, ...]:
-    """Simulate what the claims are judged by: b and d of a large SigLIP run, bfloat16, the loss as it is written."""
-    setups = [Setup(cluster=PRESETS[name], batch=batch, dim=dim) for name in clusters]
+    """Simulate what the claims are judged by: b and d of a large SigLIP run, bfloat16, without and with overlap."""
+    setups = [
+        Setup(cluster=PRESETS[name], batch=batch, dim=dim, overlap=overlap)
+        for overlap in (False, True)
+        for name in clusters
+    ]
     return tuple(simulate(setup, CLAIM_WORLD_SIZES, _MEMORY) for setup in setups)
 
 
 def claims(simulations: Iterable[Simulation]) -> tuple[Claim, ...]:
     """Answer the three claims from simulations at `CLAIM_WORLD_SIZES`, with autograd and chunked memory.
 
+    The loss is judged as it is written, without overlap; simulations with overlap say on what the first claim depends.
+
     Raises:
         LookupError: A simulation lacks one of these.
     """
     found = tuple(simulations)
-    return _bidir_most_efficient(found), _reduce_less_efficient(found), _gather_most_memory(found)
+    as_written = [simulation for simulation in found if not simulation.setup.overlap]
+    return _bidir_most_efficient(found), _reduce_less_efficient(as_written), _gather_most_memory(as_written)
 
 
 def _bidir_most_efficient(simulations: Sequence[Simulation]) -> Claim:
@@ -89,8 +97,9 @@ def _bidir_most_efficient(simulations: Sequence[Simulation]) -> Claim:
         for simulation in simulations
         for size in CLAIM_WORLD_SIZES
     ]
-    ratios = [each.values[name] / each.values["bidir"] - 1 for each in figures for name in _OTHERS_WITHOUT_GATHER]
-    slower = [figure for figure in figures if not figure.agrees]
+    as_written = [figure for figure in figures if not figure.overlap]
+    ratios = [each.values[name] / each.values["bidir"] - 1 for each in as_written for name in _OTHERS_WITHOUT_GATHER]
+    slower = [figure for figure in as_written if not figure.agrees]
     beats_all_but_gather = min(ratios) >= 0
     if not slower:
         because = f"no other exchange is faster by more than {_MARGIN:.0%} anywhere"
@@ -102,9 +111,12 @@ def _bidir_most_efficient(simulations: Sequence[Simulation]) -> Claim:
         )
     else:
         because = f"other exchanges are faster at {_places(slower)}"
+    fast = [figure for figure in figures if figure.overlap and figure.agrees]
+    if slower and fast:
+        because += f". Were blocks computed while hops are under way, the claim would be true at {_places(fast)}"
     return Claim(
         claim="bidir is generally most efficient",
-        answer=_answer(figures, conditional=beats_all_but_gather),
+        answer=_answer(as_written, conditional=beats_all_but_gather),
         because=because,
         rule=f"a step of bidir takes at most {_MARGIN:.0%} longer than the fastest exchange's",
         figures=tuple(figures),
@@ -171,6 +183,7 @@ def _figure(
         cluster=simulation.setup.cluster.name,
         world_size=world_size,
         memory=memory,
+        overlap=simulation.setup.overlap,
         unit="s" if measure is _seconds else "bytes",
         values=values,
         agrees=agrees(margin),

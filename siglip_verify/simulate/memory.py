@@ -51,7 +51,10 @@ def memory_cost(plan: Plan, memory: MemoryMode, dtype: DType, chunk_size: int = 
     """Return what one rank holds in a step of a plan."""
     batch, world_size, block_bytes = plan.batch, plan.world_size, plan.block_bytes
     wide = max(itemsize(dtype), 4)
-    chunk_bytes = rows_at_once(memory, batch, chunk_size) * batch * wide
+    rows = rows_at_once(memory, batch, chunk_size)
+    if memory == "chunked" and rows == batch:
+        memory = "autograd"  # one chunk is none: the loss then keeps its logits
+    chunk_bytes = rows * batch * wide
     feature_bytes = batch * plan.dim * wide
     logit_bytes = text_bytes = gradient_bytes = 0
     if memory != "constant" and world_size > 1:

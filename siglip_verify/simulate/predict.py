@@ -58,7 +58,7 @@ def simulate(
         proved=proved,
         costs=tuple(costs),
         took_s=took_s,
-        notes=tuple(note for mode in dict.fromkeys(memory) for note in _notes(setup, mode)),
+        notes=tuple(_notes(setup)) if "constant" in memory else (),
     )
 
 
@@ -125,17 +125,17 @@ def cost_of(setup: Setup, form: Form, planned: Plan) -> Cost:
     )
 
 
-def _notes(setup: Setup, mode: MemoryMode) -> Iterator[str]:
+def _notes(setup: Setup) -> Iterator[str]:
     """Say where small chunks cost more than they need to."""
     now, whole = (
-        sum(block_time(setup.cluster, mode, setup.batch, setup.dim, setup.dtype, rows))
+        sum(block_time(setup.cluster, "constant", setup.batch, setup.dim, setup.dtype, rows))
         for rows in (setup.chunk_size, setup.batch)
     )
-    if mode != "autograd" and now > _NOTABLE * whole:
-        rows = rows_at_once(mode, setup.batch, setup.chunk_size)
+    if now > _NOTABLE * whole:
+        rows = rows_at_once("constant", setup.batch, setup.chunk_size)
         yield (
-            f"{mode}: with {rows} rows of logits at once a block takes {now * 1e3:.3g} ms, as its operations are too "
-            f"short to keep the device busy; with chunk_size={setup.batch} it would take {whole * 1e3:.3g} ms"
+            f"constant: with {rows} rows of logits at once a block takes {now * 1e3:.3g} ms, as its operations are too "
+            f"short to keep the device busy; with --chunk-size {setup.batch} it takes {whole * 1e3:.3g} ms"
         )
 
 
