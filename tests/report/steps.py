@@ -143,9 +143,9 @@ def steps() -> st.SearchStrategy[StepMessages]:
     return st.builds(
         _timed,
         st.sampled_from(EXCHANGES),
-        st.integers(1, 6),
+        st.integers(1, 4),
         st.sampled_from(DTYPES),
-        st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90)), min_size=30, max_size=30),
+        st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90)), min_size=12, max_size=12),
         st.integers(0, 40),
     )
 
