@@ -36,7 +36,7 @@ def main() -> None:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)  # the same weights everywhere; DistributedDataParallel would see to it too
     towers = DistributedDataParallel(Towers(image_dim=48, text_dim=24, dim=32))
-    optimizer = torch.optim.SGD(towers.parameters(), lr=1.0)
+    optimizer = torch.optim.Adam(towers.parameters(), lr=0.01)
     loss_fn = SigLipLoss(rank=rank, world_size=world_size, dist_impl="bidir")
 
     generator = torch.Generator().manual_seed(rank)  # every rank has its own part of the global batch
