@@ -159,7 +159,7 @@ COUNTS: dict[str, tuple[Exchange, Array, str]] = {
         "shift",
         ring(0) + 3 * ring(3),
         (
-            "rank 0 never sees the texts of ranks 1 and 2 and counts those of rank 3 3 times, and so on around the "
+            "rank 0 never sees the texts of ranks 1 and 2 and counts those of rank 3 three times, and so on around the "
             "ring: what arrives is not passed on"
         ),
     ),
@@ -218,7 +218,10 @@ def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> 
 
 # ------------------------------------------------------------------ labels
 LABELS: dict[str, tuple[Array, str]] = {
-    "everywhere": (np.ones((4, 4)), "the diagonals of remote blocks are labelled positive, as only the own block's is"),
+    "everywhere": (
+        np.ones((4, 4)),
+        "the diagonals of remote blocks are labelled positive, where only the own block's should be",
+    ),
     "at rank 0": (
         np.eye(4)[[0, 0, 0, 0]],
         "every rank looks for its positives in rank 0's texts: the label offset rank x b is missing",

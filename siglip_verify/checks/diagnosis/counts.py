@@ -1,4 +1,4 @@
-"""Hypothesis: blocks are not counted, or more than once, as the coverage probe says."""
+"""Hypothesis: blocks are not counted, or more than once, as the coverage probe says (or gradients, where it failed)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from siglip_verify.checks.diagnosis.statement import Statement
 def blocks_not_counted_once(evidence: Evidence) -> Statement | None:
     """Some blocks are unseen, or counted twice and more."""
     seen, coverage = evidence.plain, evidence.coverage
-    if seen is None or coverage is None:
+    if seen is None:
         return None
-    counted = coverage.counted
+    counted = coverage.counted if coverage else fit.counts(seen)
+    positives = coverage.positives_forward if coverage else np.eye(len(counted))
     is_whole = np.isfinite(counted).all() and (counted == np.round(counted)).all() and (counted >= 0).all()
     if not is_whole or (counted == 1).all():
         return None
-    for model, remark in _models(seen.right, counted, coverage.positives_forward):
+    for model, remark in _models(seen.right, counted, positives):
         if fit.complete(seen, model) is not None:
             return Statement(*_said(evidence, counted, remark))
     return None

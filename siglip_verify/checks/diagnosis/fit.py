@@ -52,6 +52,12 @@ def home(observed: Array | None, blocks: Array, default: Array, tolerance: float
     return np.where(np.abs(blocks).max((2, 3)) > 0, found, default)
 
 
+def counts(seen: Observation) -> Array:
+    """Solve for how often rank i counts rank k's texts [W, W], as its image gradient tells if labels are right."""
+    image, _ = seen.right.blocks()
+    return np.einsum("iik->ik", home(seen.images(), image, seen.right.image_home, seen.tolerance))
+
+
 def labels(seen: Observation, model: Model) -> Array | None:
     """Solve for the label of every pair [W, b, W, b]: an image gradient is a sum over texts, which are independent."""
     images, num_ranks, batch = seen.images(), model.num_ranks, model.batch

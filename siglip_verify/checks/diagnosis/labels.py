@@ -39,7 +39,7 @@ def _said(evidence: Evidence, found: Array) -> str:
 def _said_by_block(blocks: Array) -> str:
     own, num_ranks = np.eye(len(blocks)), len(blocks)
     if (blocks == 1).all():
-        return "the diagonals of remote blocks are labelled positive, as only the own block's is"
+        return "the diagonals of remote blocks are labelled positive, where only the own block's should be"
     if not blocks.any():
         return "no pair is labelled positive"
     if (blocks.sum(1) == 1).all() and (blocks.max(1) == 1).all():

@@ -141,12 +141,12 @@ def rows_weigh_wrongly(evidence: Evidence) -> Statement | None:
     if fit.complete(seen, seen.right.but(use=weight * seen.right.use, labels=weight * seen.right.labels)) is None:
         return None
     said = ", ".join(f"row {row} {weight:.4g}" for row, weight in enumerate(weights[0]))
-    if size := evidence.needed("chunk_size"):
+    if evidence.needed("chunk_size"):
         dropped = weights[0, -1] == 0
         what = (
             "the rows of a last chunk that is not full are dropped"
             if dropped
             else "chunks weigh alike, however many rows they have"
         )
-        return Statement("chunk-weights", f"{what} (chunk_size={size}; weights of the rows: {said})")
+        return Statement("chunk-weights", f"{what} (weights of the rows: {said})")
     return Statement("row-weights", f"image rows do not weigh alike: {said}")

@@ -14,6 +14,7 @@ from siglip_verify.checks.failures import listed, named
 
 ROUND = ", and so on around the ring"
 _CLAUSES = 2
+_TIMES = {1.0: "once", 2.0: "twice", 3.0: "three times", 4.0: "four times", 5.0: "five times"}  # not: rank 3 3 times
 
 __all__ = ["ROUND", "each_rank", "factor", "is_around_the_ring", "listed", "ranks", "times"]
 
@@ -24,8 +25,8 @@ def ranks(numbers: Iterable[int], world_size: int | None = None) -> str:
 
 
 def times(number: float) -> str:
-    """Write `twice`, `3 times` or `0.5 times`."""
-    return {1.0: "once", 2.0: "twice"}.get(number, f"{number:g} times")
+    """Write `twice`, `three times` or `0.5 times`."""
+    return _TIMES.get(number, f"{number:g} times")
 
 
 def factor(value: float, world_size: int, batch: int, tolerance: float) -> str:
