@@ -10,7 +10,13 @@ import pytest
 
 from siglip_verify.world import Worlds
 
-hypothesis.settings.register_profile("tests", deadline=None, database=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    database=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # says how busy the machine is, not what is wrong
+)
 hypothesis.settings.load_profile("tests")
 
 
