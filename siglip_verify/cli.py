@@ -27,6 +27,7 @@ from siglip_verify.report import (
     FORMATS,
     ConsoleListener,
     ReportFolderError,
+    append_summary,
     load,
     render,
     render_messages,
@@ -394,9 +395,8 @@ def _show(go: Callable[[Listener], Report], report_dir: Path | None, formats: st
     if report_dir is not None:
         _write(result, names, report_dir)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("ab") as file:  # a CI system's own file, to which every step adds
-            file.write(FORMATS["md"].render(result))
+    if summary:  # a CI system's own file, to which every step adds
+        append_summary(result, Path(summary))
     return EXIT_CODES[result.verdict]
 
 
