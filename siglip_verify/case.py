@@ -105,11 +105,16 @@ def format_case(case: Case) -> str:
 
 
 def parse_case(line: str) -> Case:
-    """Read the line that `format_case` wrote; fields left out take their defaults.
+    """Read the line that `format_case` wrote, or a case as JSON; fields left out take their defaults.
 
     Raises:
         ValueError: The line is not a case; the message names the word and what is allowed.
     """
+    if line.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(line, type=Case)
+        except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+            raise UsageError(f"not a case: {error}; got {line!r:.200}") from None
     exchange, _, rest = line.strip().partition(" ")
     fields: dict[str, str] = {"exchange": exchange}
     for word in rest.split():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from siglip_verify.run.strategies import cases
 def test_every_case_is_read_back_from_its_line(case: Case) -> None:
     assert parse_case(format_case(case)) == case
     assert str(case) == format_case(case)
+    assert parse_case(msgspec.json.encode(case).decode()) == case
 
 
 def test_fields_left_out_take_their_defaults() -> None:
@@ -43,6 +45,9 @@ def test_any_other_text_is_a_value_error(text: str) -> None:
         ("shift W=2 W=3", r"names each field once; got 'W=3' after W=2"),
         ("shift dtype=int8", r"Invalid enum value 'int8'.*dtype"),
         ("shift scale=nan", r"scale must be finite"),
+        ('{"exchange": "ring"}', r"Invalid enum value 'ring'"),
+        ('{"exchange": "shift", "W": 2}', r"unknown field `W`"),
+        ("{", r"not a case: .*truncated"),
     ],
 )
 def test_a_line_that_is_no_case_is_refused_by_name(line: str, message: str) -> None:
