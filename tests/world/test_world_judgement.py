@@ -64,7 +64,7 @@ def test_the_newest_dump_of_the_wanted_thread_is_read(loss: str) -> None:
         ([(queue.__file__, 171, "get"), (f"{TORCH}/utils/data/dataloader.py", 9, "get")], 2, "in forward", False),
         ([(f"{TORCH}/distributed/distributed_c10d.py", 1, "recv")], 2, "in forward (loss.py:2)", True),
         ([(f"{TORCH}/autograd/graph.py", 1, "_engine_run_backward")], 2, "in forward (loss.py:2)", True),
-        ([(f"{RECORDER}/gone.py", 1, "wait")], 3, "in forward (loss.py:3)", False),
+        ([(f"{RECORDER}/gone.py", 1, "wait")], 3, "in forward (loss.py:3)", True),
     ],
 )
 def test_a_place_is_the_users_and_a_wait_is_torchs(
