@@ -1,0 +1,76 @@
+"""The command line: the commands together, and every error as an exit code.
+
+Exit codes, the same whatever the output: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung, nothing ran),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from typing import NoReturn
+
+import cyclopts
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from siglip_verify.cli.bench import bench
+from siglip_verify.cli.bugs import bugs
+from siglip_verify.cli.check import check
+from siglip_verify.cli.messages import messages
+from siglip_verify.cli.output import EXIT_CODES
+from siglip_verify.cli.replay import replay
+from siglip_verify.cli.report import render_again
+from siglip_verify.cli.simulate import simulate
+from siglip_verify.errors import UsageError
+from siglip_verify.report import ReportFolderError
+from siglip_verify.world import WorldError
+
+USAGE, INTERRUPTED = 2, 130
+
+SETTINGS_ELSEWHERE = (
+    cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
+    cyclopts.config.Toml(
+        "pyproject.toml", root_keys=("tool", "siglip_verify"), search_parents=True, use_commands_as_keys=False
+    ),
+)
+
+app = App(
+    name="siglip-verify",
+    help="Prove, on real processes, that a distributed SigLIP loss computes the loss and the gradients of one device.",
+    version=lambda: importlib.metadata.version("siglip_verify"),
+    help_epilogue="Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung), 130 interrupted.",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
+app.command(check, config=SETTINGS_ELSEWHERE)
+for _command in (replay, messages, bugs, simulate, bench):
+    app.command(_command)
+app.command(render_again, name="report")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    errors = Console(stderr=True)
+    try:
+        return app(arguments, exit_on_error=False, error_console=errors, result_action="return_value") or 0
+    except CycloptsError:
+        return USAGE  # cyclopts has printed it
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="yellow")
+        return INTERRUPTED
+    except (UsageError, ReportFolderError) as error:
+        errors.print(f"siglip-verify: {error}", style="red", markup=False)
+        return USAGE
+    except WorldError as error:  # no rank gave a record, so there is no result to show
+        errors.print(f"siglip-verify: {error}", style="red", markup=False)
+        return EXIT_CODES["unknown"]
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED

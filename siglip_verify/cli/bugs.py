@@ -1,0 +1,53 @@
+"""`siglip-verify bugs`: the catalogue of known bugs, each planted and looked for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from siglip_verify.cli.output import EXIT_CODES
+from siglip_verify.report import bugs as bug_report
+from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
+from siglip_verify.world import Worlds
+
+
+def bugs(
+    *,
+    only: Annotated[tuple[str, ...], Parameter(help="Ids of the catalogue; may be repeated.", negative=())] = (),
+    quick: Annotated[bool, Parameter(help="One bug of each kind, and nothing else.", negative=())] = False,
+    seed: Annotated[int, Parameter(help="Where the draws start.")] = 0,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 5.0,
+    output: Annotated[
+        Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
+    ] = "text",
+) -> int:
+    """Plant every known bug in a correct loss, and see whether the check catches it and says what it is.
+
+    The full run holds right losses that are written differently against the same check, and says what weaker checkers
+    (the loss alone, two ranks alone, ...) would have missed.
+
+    ```
+    siglip-verify bugs
+    siglip-verify bugs --only gather-no-grad --only bidir-ping-pong
+    siglip-verify bugs --quick --format json
+    ```
+    """
+    chosen = chosen_bugs(only or (QUICK if quick else ()))
+    whole = not only and not quick
+    told = Console(stderr=True)
+    with Worlds(timeout_s=timeout) as worlds:
+        result = run_catalogue(
+            worlds,
+            chosen,
+            seed=seed,
+            controls=all_controls() if whole else (),
+            weaker=whole,
+            progress=lambda done: told.print(bug_report.line(done), style="dim", markup=False, highlight=False),
+        )
+    if output == "text":
+        bug_report.render(result, Console())
+    else:
+        print(bug_report.json(result).decode() if output == "json" else bug_report.markdown(result), end="")
+    return EXIT_CODES[result.verdict]

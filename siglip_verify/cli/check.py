@@ -1,0 +1,53 @@
+"""`siglip-verify check`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
+from siglip_verify.cli.output import ALL_FORMATS, show
+from siglip_verify.run import run, settings
+
+
+def check(
+    *,
+    flags: LossFlags = UNDECLARED,
+    exchanges: Annotated[str, Parameter(help="Which exchanges, with commas.")] = "bidir,shift,reduce,gather",
+    world_sizes: Annotated[str, Parameter(help="Numbers of ranks, such as `1-8` or `2,4`.")] = "1-8",
+    examples: Annotated[int | None, Parameter(help="Cases for each exchange; default: the profile's.")] = None,
+    profile: Annotated[Literal["dev", "ci", "nightly"], Parameter(help="How much to check.")] = "dev",
+    seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
+    features: Annotated[Path | None, Parameter(help="A batch of your own: .npz or .safetensors.")] = None,
+    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
+) -> int:
+    """Hold a distributed loss against a single-device float64 oracle, on real gloo processes.
+
+    Without `--loss`, checks this package's own loss, and open_clip's beside it where that is installed.
+
+    ```
+    siglip-verify check
+    siglip-verify check --loss my_loss.py:SigLipLoss --exchanges bidir --world-sizes 2-5
+    siglip-verify check --loss my_pkg.loss:SigLipLoss --arg local_loss=true --examples 500
+    ```
+
+    Every setting may also stand in the environment (`SIGLIP_VERIFY_WORLD_SIZES=1-4`) or in `[tool.siglip_verify]` of
+    pyproject.toml; flags come first, then the environment, then the file. A features file holds image_features and
+    text_features [N, d], logit_scale (exponentiated) and logit_bias; it is checked at every W that divides N.
+    """
+    chosen = settings(
+        flags.specs(),
+        exchanges=[name.strip() for name in exchanges.split(",") if name.strip()],
+        world_sizes=world_sizes,
+        examples=examples,
+        profile=profile,
+        seed=seed,
+        timeout_s=timeout,
+        report_dir=report_dir,
+        features=features,
+    )
+    return show(lambda listener: run(chosen, listener), report_dir, report)

@@ -1,0 +1,45 @@
+"""`siglip-verify replay`: one case again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from siglip_verify.adapt import LossSpec
+from siglip_verify.case import parse_case
+from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
+from siglip_verify.cli.output import ALL_FORMATS, show
+from siglip_verify.run import run_case, settings
+
+
+def replay(
+    case: Annotated[str, Parameter(help="The line that a counterexample printed, or a file that holds it.")],
+    *,
+    flags: LossFlags = UNDECLARED,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = 20.0,
+    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
+) -> int:
+    """Run one case again, as a counterexample printed it.
+
+    ```
+    siglip-verify replay 'bidir W=2 b=1 d=1 seed=0' --loss my_loss.py:SigLipLoss
+    ```
+
+    Fields that the line leaves out take their defaults.
+    """
+    path = Path(case)
+    line = path.read_text() if len(case) < 200 and path.is_file() else case
+    parsed = parse_case(line)
+    chosen = settings(
+        flags.specs() or [LossSpec()],
+        exchanges=[parsed.exchange],
+        world_sizes=[parsed.world_size],
+        examples=1,
+        seed=parsed.seed,
+        timeout_s=timeout,
+        report_dir=report_dir,
+    )
+    return show(lambda listener: run_case(chosen, parsed, listener), report_dir, report)

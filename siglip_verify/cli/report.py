@@ -1,0 +1,38 @@
+"""`siglip-verify report`: a finished result, rendered again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from siglip_verify.cli.output import EXIT_CODES, formats, write_reports
+from siglip_verify.errors import UsageError
+from siglip_verify.report import FORMATS, load, render
+
+
+def render_again(
+    source: Annotated[Path, Parameter(help="A report.json that an earlier run wrote.")],
+    *,
+    output: Annotated[str, Parameter(name="--format", help="text, or other formats, with commas.")] = "text",
+    report_dir: Annotated[Path | None, Parameter(help="Where files go; default: beside the source.")] = None,
+) -> int:
+    """Render a finished result again from its JSON alone, and exit with its verdict's code.
+
+    ```
+    siglip-verify report reports/report.json
+    siglip-verify report reports/report.json --format html,junit --report-dir pages
+    ```
+    """
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from None
+    result = load(text)
+    names = formats(output, "text", *FORMATS)
+    if "text" in names:
+        render(result, Console())
+    write_reports(result, [name for name in names if name != "text"], report_dir or source.parent)
+    return EXIT_CODES[result.verdict]
