@@ -20,7 +20,7 @@ def logits(image_bd: Tensor, text_bd: Tensor, logit_scale: Tensor, logit_bias: T
     usual start, t = 10 and c = -10, bfloat16 cannot tell logits apart that differ by 0.03.
     """
     products = image_bd @ text_bd.T
-    return logit_scale * products.to(logit_scale.dtype) + logit_bias
+    return (logit_scale * products.to(logit_scale.dtype)).add_(logit_bias)
 
 
 def ground_truth(rows: int, columns: int, first_row: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -34,6 +34,43 @@ Labels = Callable[[int, int, int, torch.device, torch.dtype], Tensor]
 """`ground_truth`, or something that remembers what it returned."""
 
 
+def log_likelihood(
+    image_bd: Tensor,
+    text_bd: Tensor,
+    logit_scale: Tensor,
+    logit_bias: Tensor,
+    labels: Labels | None,
+    chunk_size: int = 0,
+) -> Tensor:
+    """Return sum_ij log sigmoid(y_ij z_ij) over one block.
+
+    Args:
+        image_bd: Images of this rank.
+        text_bd: Texts of one rank.
+        logit_scale: t, 0-dim or [1], of the dtype that the sum is accumulated in.
+        logit_bias: c, likewise.
+        labels: Gives y; None for a block of negatives alone.
+        chunk_size: Hold at most so many rows of logits at once, in forward and (by computing them again) in
+            backward; 0 is all of them.
+
+    Returns:
+        0-dim, of logit_scale's dtype.
+    """
+
+    def of_rows(rows_bd: Tensor, first_row: int) -> Tensor:
+        z = logits(rows_bd, text_bd, logit_scale, logit_bias)
+        yz = z.neg_() if labels is None else labels(len(rows_bd), len(text_bd), first_row, z.device, z.dtype) * z
+        return functional.logsigmoid(yz).sum()
+
+    if not 0 < chunk_size < len(image_bd):
+        return of_rows(image_bd, 0)
+    chunks = [
+        checkpoint(of_rows, rows_bd, index * chunk_size, use_reentrant=False, preserve_rng_state=False)
+        for index, rows_bd in enumerate(image_bd.split(chunk_size))
+    ]
+    return torch.stack(chunks).sum()  # type: ignore[arg-type]
+
+
 def block_loss(
     image_bd: Tensor,
     text_bd: Tensor,
@@ -41,34 +78,6 @@ def block_loss(
     logit_bias: Tensor,
     labels: Labels | None,
     chunk_size: int = 0,
-    normalizer: float | None = None,
 ) -> Tensor:
-    """Return -(1/b) sum_ij log sigmoid(y_ij z_ij) over one block.
-
-    Args:
-        image_bd: Images of this rank.
-        text_bd: Texts of one rank.
-        logit_scale: t, 0-dim or [1], of the dtype that the loss is accumulated in.
-        logit_bias: c, likewise.
-        labels: Gives y; None for a block of negatives alone.
-        chunk_size: Hold at most so many rows of logits at once, in forward and (by computing them again) in
-            backward; 0 is all of them.
-        normalizer: What to divide by instead of b.
-
-    Returns:
-        0-dim, of logit_scale's dtype.
-    """
-
-    def rows_loss(rows_bd: Tensor, first_row: int) -> Tensor:
-        z = logits(rows_bd, text_bd, logit_scale, logit_bias)
-        yz = -z if labels is None else labels(len(rows_bd), len(text_bd), first_row, z.device, z.dtype) * z
-        return -functional.logsigmoid(yz).sum()
-
-    divisor = len(image_bd) if normalizer is None else normalizer
-    if not 0 < chunk_size < len(image_bd):
-        return rows_loss(image_bd, 0) / divisor
-    chunks = [
-        checkpoint(rows_loss, rows_bd, index * chunk_size, use_reentrant=False, preserve_rng_state=False)
-        for index, rows_bd in enumerate(image_bd.split(chunk_size))
-    ]
-    return torch.stack(chunks).sum() / divisor  # type: ignore[arg-type]
+    """Return -(1/b) sum_ij log sigmoid(y_ij z_ij): what one block adds to the loss; arguments as `log_likelihood`."""
+    return -log_likelihood(image_bd, text_bd, logit_scale, logit_bias, labels, chunk_size) / len(image_bd)

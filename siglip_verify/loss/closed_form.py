@@ -13,6 +13,7 @@ too. Until then the sums have the size of features, which half precision holds; 
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -40,8 +41,8 @@ class Sums:
 
     Args:
         image_bd: This rank's images.
-        scale: t, 0-dim or [1].
-        bias: c, likewise.
+        scale: t, 0-dim.
+        bias: c, 0-dim.
         needs: The gradients wanted.
         chunk_size: Rows of logits held at once; 0 is as many as make `LOGITS_AT_ONCE`.
 
@@ -53,11 +54,14 @@ class Sums:
     """
 
     def __init__(self, image_bd: Tensor, scale: Tensor, bias: Tensor, needs: Needs, chunk_size: int) -> None:
-        self._image_bd, self._t, self._c, self._needs, self._chunk_size = image_bd, scale, bias, needs, chunk_size
-        self.loss = scale.new_zeros(())
-        self.image = scale.new_zeros(image_bd.shape) if needs.image else None
-        self.scale = scale.new_zeros(()) if needs.scale else None
-        self.bias = scale.new_zeros(()) if needs.bias else None
+        self._t, self._c, self._needs = scale, bias, needs
+        self.loss = torch.zeros_like(scale)
+        self.scale = torch.zeros_like(scale) if needs.scale else None
+        self.bias = torch.zeros_like(scale) if needs.bias else None
+        self.image = torch.zeros_like(image_bd, dtype=scale.dtype) if needs.image else None
+        self._num_rows = chunk_size or max(1, LOGITS_AT_ONCE // max(1, len(image_bd)))
+        self._images = image_bd.split(self._num_rows)
+        self._image_sums = repeat(None) if self.image is None else self.image.split(self._num_rows)
 
     def add_block(self, text_bd: Tensor, positives: bool) -> Tensor | None:
         """Add one rank's texts.
@@ -69,33 +73,36 @@ class Sums:
         Returns:
             What this rank's images give to the texts' sum, [b, d]; None if no gradient is needed there.
         """
-        text_sum = self.loss.new_zeros(text_bd.shape) if self._needs.text else None
-        num_rows = self._chunk_size or max(1, LOGITS_AT_ONCE // max(1, len(text_bd)))
-        for first_row in range(0, len(self._image_bd), num_rows):
-            self._add_rows(slice(first_row, first_row + num_rows), text_bd, text_sum, positives)
+        text_sum: Tensor | None = None
+        for chunk, (image_bd, image_sum) in enumerate(zip(self._images, self._image_sums, strict=False)):
+            w = self._weights(image_bd, text_bd, chunk * self._num_rows if positives else None)
+            if w is None:
+                continue
+            if image_sum is not None:
+                _add_product(image_sum, w, text_bd)
+            if self._needs.text and text_sum is None:
+                text_sum = (w.T @ image_bd).to(self.loss.dtype)
+            elif text_sum is not None:
+                _add_product(text_sum, w.T, image_bd)
         return text_sum
 
-    def _add_rows(self, rows: slice, text_bd: Tensor, text_sum: Tensor | None, positives: bool) -> None:
-        image_bd = self._image_bd[rows]
+    def _weights(self, image_bd: Tensor, text_bd: Tensor, first_positive: int | None) -> Tensor | None:
+        """Add some rows' part of loss, scale and bias, and return their w in the features' dtype."""
         products = (image_bd @ text_bd.T).to(self.loss.dtype)
-        u = torch.addcmul(self._c, self._t, products)  # z, which is -y z where y = -1
-        if positives:
-            u.diagonal(rows.start).neg_()
+        u = (products * self._t).add_(self._c)  # z, which is -y z where y = -1
+        if first_positive is not None:
+            u.diagonal(first_positive).neg_()
         self.loss += functional.softplus(u, threshold=EXACT_FROM).sum()
         if not any(self._needs):
-            return
+            return None
         w = u.sigmoid_()
-        if positives:
-            w.diagonal(rows.start).neg_()
+        if first_positive is not None:
+            w.diagonal(first_positive).neg_()
         if self.bias is not None:
             self.bias += w.sum()
         if self.scale is not None:
-            self.scale += torch.vdot(w.flatten(), products.flatten())
-        w = w.to(image_bd.dtype)
-        if self.image is not None:
-            _add_product(self.image[rows], w, text_bd)
-        if text_sum is not None:
-            _add_product(text_sum, w.T, image_bd)
+            self.scale += torch.vdot(w.view(-1), products.view(-1))
+        return w.to(image_bd.dtype)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

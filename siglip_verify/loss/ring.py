@@ -108,7 +108,7 @@ class Flight(NamedTuple):
 
     def wait(self) -> tuple[Tensor, ...]:
         """Return what arrived along each route, when all has arrived and all has left."""
-        for work in self.works:
+        for work in reversed(self.works):  # receives first: when they are done the sends are, too, as a rule
             work.wait()
         return tuple(self.incoming)
 

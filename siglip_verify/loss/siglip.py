@@ -160,7 +160,7 @@ class SigLipLoss(nn.Module):
             if self.ragged or self.check_shapes:
                 refuse(text.device, self._ranks())
             raise
-        return image, text, scale.reshape(()), bias.reshape(())
+        return image, text, scale, bias
 
     def _walk(self, image: Tensor, text: Tensor, needs: Needs) -> Walk:
         """Say how this rank comes to see every rank's texts, and what its sums are divided by."""
@@ -173,11 +173,11 @@ class SigLipLoss(nn.Module):
 
     def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk) -> Tensor:
         """Add up the blocks, and leave their gradients and the way home to autograd."""
-        loss = scale.new_zeros(())
+        total = torch.zeros_like(scale)
         for src, texts in walk.show(text):
             labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
-            loss = loss + block.block_loss(image, texts, scale, bias, labels, self.chunk_size, walk.normalizer)
-        return loss
+            total = total + block.log_likelihood(image, texts, scale, bias, labels, self.chunk_size)
+        return total / -walk.normalizer
 
     def _exchange(self, text: Tensor) -> Conversation:
         """Show every rank's texts; nothing is sent when there is one rank."""

@@ -127,7 +127,7 @@ def check_features(
 
 
 def as_scalar(name: str, value: Scalar | None, like: Tensor) -> Tensor:
-    """Return logit_scale or logit_bias as a 0-dim or [1] tensor, in float32 or better, where the features are.
+    """Return logit_scale or logit_bias as a 0-dim tensor, in float32 or better, where the features are.
 
     Raises:
         ValueError: Missing, not a float, or more than one number.
@@ -140,4 +140,5 @@ def as_scalar(name: str, value: Scalar | None, like: Tensor) -> Tensor:
         if value.numel() != 1 or value.ndim > 1:
             raise ValueError(f"{name} must be one number, 0-dim or of shape [1]; got shape {tuple(value.shape)}")
     accumulate = torch.promote_types(like.dtype, torch.float32)
-    return torch.as_tensor(value, device=like.device).to(accumulate)
+    scalar = torch.as_tensor(value, device=like.device).to(accumulate)
+    return scalar.reshape(()) if scalar.ndim else scalar

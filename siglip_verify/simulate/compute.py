@@ -63,15 +63,15 @@ def block_work(memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_siz
     chunks = -(-batch // rows)
     product, logits = 2.0 * batch * batch * dim, float(batch * batch)
     if memory == "constant":
-        passes = 10 * wide + 3 * narrow + 2 * widened
-        return Work(3 * product, logits * passes, (12 + 4 * cast) * chunks + 2), Work(0.0, 0.0, 0)
+        passes = 12 * wide + 3 * narrow + 2 * widened
+        return Work(3 * product, logits * passes, (13 + 4 * cast) * chunks + 1), Work(0.0, 0.0, 0)
     there = 9 * wide + narrow + widened
     back = 11 * wide + 2 * narrow + widened
     if chunks == 1:
-        return Work(product, logits * there, 9 + cast), Work(2 * product, logits * back, 14 + cast)
+        return Work(product, logits * there, 7 + cast), Work(2 * product, logits * back, 12 + cast)
     return (
-        Work(product, logits * there, (7 + cast) * chunks + 4),
-        Work(3 * product, logits * (there - wide + back), (17 + 2 * cast) * chunks + 3),
+        Work(product, logits * there, (6 + cast) * chunks + 3),
+        Work(3 * product, logits * (there - wide + back), (16 + 2 * cast) * chunks + 2),
     )
 
 
