@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 REPORTS ?= reports
 
-.PHONY: help verify bugs bench test lint format clean
+.PHONY: help verify bugs bench pictures test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ bench: $(READY)  ## Measure what recording and warm worlds cost or save; write r
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+
+test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long
 
 pictures: $(READY)  ## Make the pictures of the README from real runs
 	$(BIN)/python docs/make_pictures.py

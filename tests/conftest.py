@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 
+from siglip_verify.cli import bugs
+from siglip_verify.run import messages, whole
 from siglip_verify.world import Worlds
 
 hypothesis.settings.register_profile(
@@ -25,3 +28,19 @@ def worlds() -> Iterator[Worlds]:
     """Warm gloo worlds that stay for the session."""
     with Worlds(timeout_s=60) as pool:
         yield pool
+
+
+@pytest.fixture
+def warm(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checks and commands of this process run on the session's worlds; to start their own takes seconds."""
+
+    @contextlib.contextmanager
+    def lent(timeout_s: float) -> Generator[Worlds]:
+        usual_s, worlds.timeout_s = worlds.timeout_s, timeout_s
+        try:
+            yield worlds
+        finally:
+            worlds.timeout_s = usual_s
+
+    for module in (whole, messages, bugs):
+        monkeypatch.setattr(module, "Worlds", lent)

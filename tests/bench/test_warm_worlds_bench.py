@@ -14,7 +14,7 @@ import pytest
 from siglip_verify.bench import warm_worlds
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_warm_worlds_are_faster_than_forks_and_these_than_fresh_interpreters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process of its own, which starts worlds of its own and ends them."""
     command = [sys.executable, "-m", "siglip_verify", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **options)
 
@@ -44,28 +46,32 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path) -> None:
     done = run("check", "--loss", OURS, "--exchanges", "bidir,gather", "--world-sizes", "1-2",
-               "--examples", "6", "--report-dir", str(tmp_path))  # fmt: skip
+               "--examples", "6", "--report-dir", str(tmp_path / "out"),
+               env=os.environ | {"TMPDIR": str(tmp_path)})  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "no temporary folder is left"
     assert "PASS" in done.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["verdict"], report["settings"]["world sizes"]) == ("pass", "1-2")
     assert "\x1b" not in done.stdout, "plain text where there is no terminal"
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_mismatch_exits_1_and_its_replay_line_exits_1_again() -> None:
     done = run("check", "--loss", f"{BROKEN}:WithoutLastHop", "--exchanges", "bidir", "--world-sizes", "2",
                "--examples", "3", "--seed", "1")  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "MISMATCH" in done.stdout
-    replayed = run("replay", "bidir W=2 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop")
-    assert replayed.returncode == 1, replayed.stderr
-    assert run("replay", "bidir W=3 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop").returncode == 0
+    (line,) = re.findall(r"siglip-verify replay '(.*)' --loss", done.stdout)
+    assert cli.exit_code(["replay", line, "--loss", f"{BROKEN}:WithoutLastHop"]) == 1
+    assert cli.exit_code(["replay", "bidir W=3 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop"]) == 0
 
 
-def test_a_rank_that_raises_exits_3() -> None:
-    done = run("check", "--loss", f"{BROKEN}:Raising", "--exchanges", "shift", "--world-sizes", "2", "--examples", "3")
-    assert done.returncode == 3, done.stderr
-    assert "the deliberate error" in done.stdout
+@pytest.mark.usefixtures("warm")
+def test_a_rank_that_raises_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
+    loss = ["--loss", f"{BROKEN}:Raising", "--exchanges", "shift", "--world-sizes", "2"]
+    assert cli.exit_code(["check", *loss, "--examples", "3"]) == 3
+    assert "the deliberate error" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -106,14 +112,17 @@ def test_no_arguments_give_a_traceback(command: str, options: list[tuple[str, st
     assert cli.exit_code(arguments) == 2
 
 
-def test_settings_come_from_flags_then_environment_then_pyproject(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm")
+def test_settings_come_from_flags_then_environment_then_pyproject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.siglip_verify]\nworld_sizes = "1"\nexchanges = "shift"\nexamples = 3\nseed = 7\n'
     )
-    environment = os.environ | {"SIGLIP_VERIFY_EXAMPLES": "2", "SIGLIP_VERIFY_EXCHANGES": "gather"}
-    done = run("check", "--loss", OURS, "--exchanges", "bidir", "--report-dir", "out",
-               cwd=tmp_path, env=environment)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("SIGLIP_VERIFY_EXAMPLES", "2")
+    monkeypatch.setenv("SIGLIP_VERIFY_EXCHANGES", "gather")
+    monkeypatch.chdir(tmp_path)
+    assert cli.exit_code(["check", "--loss", OURS, "--exchanges", "bidir", "--report-dir", "out"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["settings"]["exchanges"] == "bidir"
     assert report["settings"]["world sizes"] == "1"
@@ -121,11 +130,13 @@ def test_settings_come_from_flags_then_environment_then_pyproject(tmp_path: Path
     assert report["cases"] == 2
 
 
-def test_an_unknown_key_in_pyproject_is_named(tmp_path: Path) -> None:
+def test_an_unknown_key_in_pyproject_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.siglip_verify]\nexmaples = 3\n")
-    done = run("check", "--world-sizes", "1", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "exmaples" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert cli.exit_code(["check", "--world-sizes", "1"]) == 2
+    assert "exmaples" in capsys.readouterr().err
 
 
 def test_ctrl_c_exits_130_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from siglip_verify import cli
 from siglip_verify.adapt import open_clip_installed
 
-pytestmark = pytest.mark.xdist_group("cli")
+pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.usefixtures("warm")]
 BROKEN = Path(__file__).parents[1] / "run" / "broken_messages.py"
 
 
@@ -75,7 +75,7 @@ def test_open_clips_gather_is_explained_beside_ours(capsys: pytest.CaptureFixtur
 
 def test_a_fault_is_named_and_exits_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     loss = ["--loss", f"{BROKEN}:DroppedReceive", "--exchange", "shift", "--world-size", "2"]
-    code, text = messages(capsys, *loss, "--timeout", "8", "--report-dir", str(tmp_path))
+    code, text = messages(capsys, *loss, "--timeout", "4", "--report-dir", str(tmp_path))
     assert code == 1
     assert text.startswith("MISMATCH: unmatched-send in shift; 3 operations recorded")
     assert Counter(event["kind"] for event in lines(tmp_path)) == {"send": 2, "recv": 1}

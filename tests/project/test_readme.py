@@ -6,7 +6,6 @@ there.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from siglip_verify import cli
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
 
 # What a reader who follows the README has in my_loss.py.
 MY_LOSS = '''
@@ -74,32 +74,38 @@ def is_tests(snippet: str) -> bool:
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "SIGLIP_VERIFY_WORLD_SIZES": "1-2",
-        "SIGLIP_VERIFY_EXAMPLES": "4",
-        "SIGLIP_VERIFY_EXCHANGES": "shift,gather",
-    }
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
-    )
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, folder: Path, warm: None) -> None:
+    """Be in the reader's folder, with settings of the environment that make a run small."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SIGLIP_VERIFY_WORLD_SIZES", "1-2")
+    monkeypatch.setenv("SIGLIP_VERIFY_EXAMPLES", "4")
+    monkeypatch.setenv("SIGLIP_VERIFY_EXCHANGES", "shift,gather")
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("command", commands())
-def test_every_command_runs_and_passes_on_a_right_loss(command: str, folder: Path) -> None:
-    done = run(shlex.split(command), folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout
-    assert "PASS" in done.stdout or command.split()[1] in ("messages", "simulate")
+def test_every_command_runs_and_passes_on_a_right_loss(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.exit_code(shlex.split(command)[1:])
+    shown = capsys.readouterr()
+    assert code == 0, shown
+    assert "PASS" in shown.out or command.split()[1] in ("messages", "simulate"), shown
 
 
-@pytest.mark.parametrize("snippet", blocks("python"))
-def test_every_snippet_runs(snippet: str, folder: Path) -> None:
-    if is_tests(snippet):
-        (folder / "test_snippet.py").write_text(snippet)
-        done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_snippet.py"], folder)
-    else:
-        done = run([sys.executable, "-W", "error", "-c", snippet], folder)
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("snippet", [snippet for snippet in blocks("python") if not is_tests(snippet)])
+def test_every_snippet_runs(snippet: str) -> None:
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("snippet", [snippet for snippet in blocks("python") if is_tests(snippet)])
+def test_every_snippet_of_tests_passes(snippet: str, folder: Path) -> None:
+    (folder / "test_snippet.py").write_text(snippet)
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_snippet.py"], folder)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -6,9 +6,7 @@ names the wrong rank, a process or folder left behind.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +17,12 @@ from siglip_verify.records import CaseResult
 from siglip_verify.run import SettingsError, check
 from siglip_verify.run.events import CaseJudged, CellDone, LossDone, RunDone, RunStarted
 
-pytestmark = pytest.mark.xdist_group("check")
+pytestmark = [pytest.mark.xdist_group("check"), pytest.mark.usefixtures("warm")]
 BROKEN = Path(__file__).with_name("broken.py")
 
 
 def path_of(name: str) -> str:
     return f"{BROKEN}:{name}"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_our_loss_passes_and_every_cell_is_filled() -> None:

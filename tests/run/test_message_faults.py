@@ -22,9 +22,9 @@ from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
 from siglip_verify.world import Worlds
 
-pytestmark = pytest.mark.xdist_group("check")
+pytestmark = [pytest.mark.xdist_group("check"), pytest.mark.usefixtures("warm")]
 BROKEN = Path(__file__).with_name("broken_messages.py")
-TIMEOUT_S = 8
+TIMEOUT_S = 4
 
 
 def checked(name: str, world_sizes: str = "2", examples: int = 3) -> Report:

@@ -18,10 +18,9 @@ from siglip_verify.world import Worlds
 pytestmark = pytest.mark.xdist_group("catalogue")
 
 
-@pytest.fixture(scope="module")
-def quick() -> CatalogueResult:
-    with Worlds(timeout_s=20) as worlds:
-        return run_catalogue(worlds, chosen_bugs(QUICK), seed=1, weaker=False, controls=[CONTROLS["label-rows"]])
+@pytest.fixture(scope="session")
+def quick(worlds: Worlds) -> CatalogueResult:
+    return run_catalogue(worlds, chosen_bugs(QUICK), seed=1, weaker=False, controls=[CONTROLS["label-rows"]])
 
 
 def test_the_quick_tier_is_caught_and_named(quick: CatalogueResult) -> None:
@@ -41,9 +40,8 @@ def test_the_score_names_every_bug_in_every_format(quick: CatalogueResult) -> No
         assert f'"{bug.id}"' in json
 
 
-def test_weaker_checkers_miss_what_they_do_not_look_at() -> None:
-    with Worlds(timeout_s=20) as worlds:
-        result = run_catalogue(worlds, chosen_bugs(["gather-no-grad", "bidir-ping-pong"]), seed=0)
+def test_weaker_checkers_miss_what_they_do_not_look_at(worlds: Worlds) -> None:
+    result = run_catalogue(worlds, chosen_bugs(["gather-no-grad", "bidir-ping-pong"]), seed=0)
     missed = {checker.name: checker.missed for checker in result.weaker}
     assert list(missed) == list(WEAKER)
     assert "gather-no-grad" in missed["loss only"]

@@ -90,7 +90,7 @@ def test_simulated_messages_and_bytes_are_those_recorded_on_real_ranks(
 
 
 @by_form
-@pytest.mark.parametrize(("rank", "world_size"), [(0, 64), (37, 64), pytest.param(511, 512, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 64), (37, 64), pytest.param(511, 512, marks=pytest.mark.long)])
 def test_one_rank_of_many_posts_what_is_planned_and_simulated(
     exchange: str, memory: str, rank: int, world_size: int
 ) -> None:
