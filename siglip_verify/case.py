@@ -31,6 +31,7 @@ Layout = Literal["contiguous", "transposed", "strided"]
 Frozen = Literal["none", "image", "text"]
 Upstream = Literal["one", "scaled", "by-rank"]
 Scalars = Literal["0-dim", "1-dim", "float32"]
+Rows = Literal["equal", "ragged"]
 
 EXCHANGES: tuple[Exchange, ...] = typing.get_args(Exchange)
 DTYPES: tuple[DType, ...] = typing.get_args(DType)
@@ -50,7 +51,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         exchange: How the ranks show each other their texts (`dist_impl`).
         world_size: Number of ranks, W.
-        batch: Rows of images and of texts on each rank, b.
+        batch: Rows of images and of texts on each rank, b; where ranks differ, the most that one has.
         dim: Feature dimension, d.
         dtype: Dtype of the features.
         scale: logit_scale, already exponentiated.
@@ -62,6 +63,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         upstream: The gradient that reaches the loss: 1, one other number on all ranks, or a number of each rank's own.
         scalars: Form of scale and bias: 0-dim or shape [1] of the features' dtype, or 0-dim float32.
         seed: Where the features come from; every process draws the same from it.
+        rows: Whether all ranks have b rows, or each a number of its own from 0 to b, see `siglip_verify.features`.
         source: The file that holds them, where they are given and not drawn.
     """
 
@@ -79,6 +81,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     upstream: Upstream = "one"
     scalars: Scalars = "0-dim"
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+    rows: Rows = "equal"
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -87,6 +90,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise UsageError(f"{name} must be finite; got {name}={value}")
         if self.features == "one-hot-by-rank" and self.dim < self.world_size:
             raise UsageError(f"one-hot-by-rank features need d >= W; got W={self.world_size}, d={self.dim}")
+        if self.features == "given" and self.rows == "ragged":
+            raise UsageError("given features are cut into equal parts; got rows=ragged")
 
     def __str__(self) -> str:
         return format_case(self)
@@ -97,11 +102,18 @@ _LONG = {short: name for name, short in _SHORT.items()}
 
 
 def format_case(case: Case) -> str:
-    """Write a case as one line: the exchange, then `name=value` for every other field but an empty source."""
+    """Write a case as one line: the exchange, then `name=value` for every other field but equal rows and no source."""
     pairs = msgspec.structs.asdict(case)
-    exchange, source = pairs.pop("exchange"), pairs.pop("source")
-    words = [f"{_SHORT.get(name, name)}={value}" for name, value in pairs.items()]
-    return " ".join([exchange, *words, *([f"source={quote(source)}"] if source else [])])
+    exchange = pairs.pop("exchange")
+    pairs = {name: value for name, value in pairs.items() if (name, value) not in _UNSAID}
+    return " ".join([exchange, *(f"{_SHORT.get(name, name)}={_quoted(name, value)}" for name, value in pairs.items())])
+
+
+_UNSAID = (("rows", "equal"), ("source", ""))
+
+
+def _quoted(name: str, value: object) -> object:
+    return quote(str(value)) if name == "source" else value
 
 
 def parse_case(line: str) -> Case:

@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
     """All ranks' inputs of one case, contiguous, after rounding to the dtypes that the ranks will use.
 
     Attributes:
-        images: One [b, d] tensor a rank.
+        images: One [b, d] tensor a rank, b its own number of rows.
         texts: One [b, d] tensor a rank.
         scale: logit_scale, 0-dim or [1].
         bias: logit_bias, likewise.
@@ -41,12 +41,27 @@ def draw(case: Case) -> Inputs:
     scalar_dtype = torch.float32 if case.scalars == "float32" else dtype
     scalar_shape = (1,) if case.scalars == "1-dim" else ()
     return Inputs(
-        images=tuple(images.to(dtype).unbind()),
-        texts=tuple(texts.to(dtype).unbind()),
+        images=_own_rows(case, images.to(dtype)),
+        texts=_own_rows(case, texts.to(dtype)),
         scale=torch.full(scalar_shape, case.scale, dtype=scalar_dtype),
         bias=torch.full(scalar_shape, case.bias, dtype=scalar_dtype),
         upstream=_upstream(case, generator),
     )
+
+
+def sizes(case: Case) -> tuple[int, ...]:
+    """Return each rank's number of rows: b, or of ragged ranks 0 to b, drawn from the seed, with b on one of them."""
+    if case.rows == "equal":
+        return (case.batch,) * case.world_size
+    generator = torch.Generator().manual_seed(case.seed)
+    found = torch.randint(case.batch + 1, (case.world_size,), generator=generator)
+    found[torch.randint(case.world_size, (), generator=generator)] = case.batch
+    return tuple(found.tolist())
+
+
+def _own_rows(case: Case, blocks: Tensor) -> tuple[Tensor, ...]:
+    """Cut [W, b, d] into the rows of each rank."""
+    return tuple(block[:size] for block, size in zip(blocks, sizes(case), strict=True))
 
 
 def lay_out(features: Tensor, layout: Layout) -> Tensor:

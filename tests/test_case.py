@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.case import EXCHANGES, Case, format_case, parse_case
-from siglip_verify.run.strategies import cases
+from siglip_verify.run.strategies import Dimensions, cases
+
+ANY_ROWS = Dimensions(rows=("equal", "ragged"))
 
 
-@given(st.sampled_from(EXCHANGES).flatmap(lambda exchange: cases(exchange, range(1, 9))))
+@given(st.sampled_from(EXCHANGES).flatmap(lambda exchange: cases(exchange, range(1, 9), ANY_ROWS)))
 def test_every_case_is_read_back_from_its_line(case: Case) -> None:
     assert parse_case(format_case(case)) == case
     assert str(case) == format_case(case)
@@ -25,6 +27,11 @@ def test_every_case_is_read_back_from_its_line(case: Case) -> None:
 
 def test_fields_left_out_take_their_defaults() -> None:
     assert parse_case("shift W=4") == Case(exchange="shift", world_size=4)
+
+
+def test_equal_rows_go_without_saying() -> None:
+    assert "rows" not in format_case(Case())
+    assert format_case(Case(rows="ragged")).endswith("seed=0 rows=ragged")
 
 
 @given(st.text())
@@ -47,6 +54,7 @@ def test_any_other_text_is_a_value_error(text: str) -> None:
         ("shift scale=nan", r"scale must be finite"),
         ('{"exchange": "ring"}', r"Invalid enum value 'ring'"),
         ('{"exchange": "shift", "W": 2}', r"unknown field `W`"),
+        ("shift rows=ragged features=given", r"given features are cut into equal parts; got rows=ragged"),
         ("{", r"not a case: .*truncated"),
     ],
 )

@@ -36,6 +36,7 @@ from siglip_verify.plan import (
     PlannedEvent,
     closed_form,
     gloo_wire_bytes,
+    has_form,
     least_payload_bytes,
     lower_bound_bytes,
     modelled_messages,
@@ -49,6 +50,8 @@ FORMS = [
     ("gather", "autograd"),
     ("bidir", "constant"),
     ("shift", "constant"),
+    ("bidir", "recompute"),
+    ("shift", "recompute"),
 ]
 RINGS = [form for form in FORMS if form[0] in ("bidir", "shift")]
 by_form = pytest.mark.parametrize(("exchange", "memory"), FORMS)
@@ -58,12 +61,18 @@ by_ring = pytest.mark.parametrize(("exchange", "memory"), RINGS)
 @st.composite
 def plans(draw: st.DrawFn, max_world_size: int = 64) -> Plan:
     exchange, memory = draw(st.sampled_from(FORMS))
+    itemsize = draw(st.sampled_from([1, 2, 4, 8]))
+    wider = [None, *(size for size in (2, 4, 8) if size >= itemsize)]
     return plan(
         exchange,
         draw(st.integers(1, max_world_size)),
         draw(st.integers(1, 300)),
         draw(st.integers(1, 1024)),
-        draw(st.sampled_from([1, 2, 4, 8])),
+        itemsize,
+        overlap=exchange in ("bidir", "shift") and draw(st.booleans()),
+        grad_itemsize=None if memory == "autograd" else draw(st.sampled_from(wider)),
+        agrees=draw(st.booleans()),
+        compares=memory == "constant" and draw(st.booleans()),
         image_grad=draw(st.booleans()),
         text_grad=draw(st.booleans()),
         memory=memory,
@@ -89,9 +98,13 @@ def counted(events: tuple[PlannedEvent, ...], phase: str) -> Counts:
 
 @by_form
 @pytest.mark.parametrize("text_grad", [True, False])
-def test_list_and_closed_form_agree_for_every_world_size_to_64(exchange: str, memory: str, text_grad: bool) -> None:
+@pytest.mark.parametrize("overlap", [True, False])
+def test_list_and_closed_form_agree_for_every_world_size_to_64(
+    exchange: str, memory: str, text_grad: bool, overlap: bool
+) -> None:
     for world_size in range(1, 65):
-        planned = plan(exchange, world_size, 3, 5, 4, text_grad=text_grad, memory=memory)
+        overlapped = overlap and exchange in ("bidir", "shift")
+        planned = plan(exchange, world_size, 3, 5, 4, text_grad=text_grad, memory=memory, overlap=overlapped)
         for phase in PHASES:
             assert counted(planned.events(world_size - 1), phase) == closed_form(planned, phase), (world_size, phase)
 
@@ -120,12 +133,63 @@ def test_bidir_takes_half_the_hops_and_the_words_of_the_readme_are_true(world_si
     assert shift.payload_bytes == bidir.payload_bytes == 2 * (world_size - 1) * 8 * 64 * 4
 
 
+@pytest.mark.parametrize("world_size", range(2, 17))
+def test_overlap_sends_the_numbers_that_the_issue_states(world_size: int) -> None:
+    shift, bidir = (
+        closed_form(plan(exchange, world_size, 8, 64, 4, memory="constant", overlap=True), "forward")
+        for exchange in ("shift", "bidir")
+    )
+    assert shift.sends == shift.hops == (2 if world_size == 2 else world_size + 1)
+    assert bidir.sends == {2: 2, 3: 4, 4: 6}.get(world_size, world_size + 3)
+    assert bidir.hops == {2: 2, 3: 2}.get(world_size, world_size // 2 + 2)
+    assert shift.payload_bytes == bidir.payload_bytes == 2 * (world_size - 1) * 8 * 64 * 4
+
+
+def test_wide_gradients_ride_in_the_messages_of_their_texts() -> None:
+    """No second message a hop: G bytes a number beside T, in as many messages."""
+    narrow, wide = (plan("shift", 5, 8, 64, 2, memory="constant", grad_itemsize=size) for size in (None, 4))
+    sizes = [event.payload_bytes for event in wide.events(0) if event.kind == "send"]
+    assert sizes == [8 * 64 * 2, *[8 * 64 * 6] * 3, 8 * 64 * 4]
+    assert closed_form(wide, "forward").payload_bytes == 4 * 8 * 64 * 6
+    assert closed_form(wide, "forward").sends == closed_form(narrow, "forward").sends
+
+
+@given(plans(max_world_size=40))
+@settings(deadline=None)
+def test_what_ranks_tell_each_other_beside_comes_first_and_adds_one_hop(planned: Plan) -> None:
+    plain = dataclasses.replace(planned, agrees=False, compares=False)
+    first = {
+        "forward": [("all_gather", 32, "shapes")] * (planned.agrees and planned.world_size > 1),
+        "backward": [("send", 8, "upstream gradient"), ("recv", 8, "upstream gradient")]
+        * (planned.compares and planned.text_grad and planned.world_size > 1),
+    }
+    for phase in PHASES:
+        beside, alone = (
+            [(e.kind, e.payload_bytes, e.carries) for e in each.events(0) if e.phase == phase]
+            for each in (planned, plain)
+        )
+        assert beside == first[phase] + alone
+        assert len(planned.hops(phase)) == len(plain.hops(phase)) + bool(first[phase])
+
+
+@given(plans(max_world_size=40))
+@settings(deadline=None)
+def test_recompute_shows_texts_first_and_then_sends_what_constant_does(planned: Plan) -> None:
+    if planned.memory != "recompute":
+        return
+    constant, frozen = (
+        dataclasses.replace(planned, memory="constant", text_grad=grad, agrees=False) for grad in (True, False)
+    )
+    assert planned.hops("forward")[planned.agrees and planned.world_size > 1 :] == frozen.hops("forward")
+    assert planned.hops("backward") == (constant.hops("forward") if planned.text_grad else ())
+
+
 @given(plans(max_world_size=5000))
 @settings(deadline=None, max_examples=40)
-def test_runs_are_the_hops_in_at_most_four_pieces(planned: Plan) -> None:
+def test_runs_are_the_hops_in_at_most_six_pieces(planned: Plan) -> None:
     for phase in PHASES:
         runs, hops = planned.runs(phase), planned.hops(phase)
-        assert len(runs) <= 4
+        assert len(runs) <= 6
         assert [run.hop for run in runs for _ in range(run.times)] == list(hops)
         assert len(hops) == closed_form(planned, phase).hops
 
@@ -157,39 +221,45 @@ def test_a_rank_posts_all_sends_of_a_hop_before_its_receives_and_hops_in_order(p
 
 
 @pytest.mark.parametrize(
-    ("exchange", "memory", "expected"),
+    ("exchange", "form", "expected"),
     [
-        ("shift", "autograd", "s1 r3 s1 r3 s1 r3 | s3 r1 s3 r1 s3 r1"),
-        ("bidir", "autograd", "s1 s3 r3 r1 s1 r3 | s3 r1 s3 s1 r1 r3"),
-        ("shift", "constant", "s1 r3 s1 r3 s1 r3 s1 r3 |"),
-        ("bidir", "constant", "s1 s3 r3 r1 s1 s1 r3 r3 s2 r2 |"),
+        ("shift", {}, "s1 r3 s1 r3 s1 r3 | s3 r1 s3 r1 s3 r1"),
+        ("bidir", {}, "s1 s3 r3 r1 s1 r3 | s3 r1 s3 s1 r1 r3"),
+        ("bidir", {"overlap": True}, "s1 s3 r3 r1 s1 r3 | s3 r1 s3 s1 r1 r3"),
+        ("shift", {"memory": "constant"}, "s1 r3 s1 r3 s1 r3 s1 r3 |"),
+        ("bidir", {"memory": "constant"}, "s1 s3 r3 r1 s1 s1 r3 r3 s2 r2 |"),
+        ("bidir", {"memory": "constant", "compares": True}, "s1 s3 r3 r1 s1 s1 r3 r3 s2 r2 | s1 r3"),
+        ("shift", {"memory": "constant", "overlap": True}, "s1 r3 s1 r3 s1 r3 s1 r3 s1 r3 |"),
+        ("bidir", {"memory": "constant", "overlap": True}, "s1 s3 r3 r1 s1 r3 s1 s1 r3 r3 s2 r2 |"),
+        ("bidir", {"memory": "recompute"}, "s1 s3 r3 r1 s1 r3 | s1 s3 r3 r1 s1 s1 r3 r3 s2 r2"),
     ],
 )
-def test_rank_0_of_4_posts_exactly_this(exchange: str, memory: str, expected: str) -> None:
+def test_rank_0_of_4_posts_exactly_this(exchange: str, form: dict[str, object], expected: str) -> None:
     words: dict[str, list[str]] = {phase: [] for phase in PHASES}
-    for event in plan(exchange, 4, 2, 3, 4, memory=memory).events(0):
+    for event in plan(exchange, 4, 2, 3, 4, **form).events(0):
         words[event.phase].append(f"s{event.dst}" if event.kind == "send" else f"r{event.src}")
     assert " | ".join(" ".join(words[phase]) for phase in PHASES).strip() == expected
 
 
 class Parcel(NamedTuple):
-    """What a message carries: the owner of the text, and the ranks whose part its gradient has so far."""
+    """What a message carries: whose text, if any; and whose gradient, with the ranks whose part it has so far."""
 
-    owner: int
-    gradient: Counter[int]
+    text: int | None
+    gradient: tuple[int, Counter[int]] | None
 
 
 class Ring:
     """Ranks that do what their planned messages say.
 
-    A rank holds the text of the stream to the right in one hand, that of the stream to the left in the other.
+    A rank holds the text of the stream to the right in one hand, that of the stream to the left in the other. Of each
+    block that came it has a part of the gradient; gradients go on in the order in which their texts came.
     """
 
     def __init__(self, planned: Plan) -> None:
         ranks = range(planned.world_size)
-        self.gradients_travel_along = planned.memory == "constant" and planned.text_grad
         self.events = {rank: planned.events(rank) for rank in ranks}
-        self.hand = {(rank, way): Parcel(rank, Counter()) for rank in ranks for way in ("right", "left")}
+        self.hand = {(rank, way): rank for rank in ranks for way in ("right", "left")}
+        self.waiting: dict[tuple[int, str], deque[int]] = defaultdict(deque)  # whose gradient goes on next
         self.held: dict[tuple[int, int], Counter[int]] = {}  # by (rank, owner): the gradient of a block that came
         self.trail: dict[int, list[list[int]]] = {rank: [] for rank in ranks}  # owners of what came, by hop
         self.seen: dict[int, Counter[int]] = {rank: Counter() for rank in ranks}
@@ -201,9 +271,9 @@ class Ring:
         for hop in sorted({event.hop for event in events}):
             yield [event for event in events if event.hop == hop]
 
-    def forward(self) -> None:
-        """Texts go round; in the constant form each takes its gradient along, and sends it home."""
-        for events in self.hops("forward"):
+    def go_round(self, phase: str) -> None:
+        """Texts go round, alone or with their gradients."""
+        for events in self.hops(phase):
             mail: dict[tuple[int, int], deque[Parcel]] = defaultdict(deque)
             for send in (event for event in events if event.kind == "send"):
                 mail[send.src, send.dst].append(self.take(send))
@@ -214,22 +284,30 @@ class Ring:
             assert not any(mail.values()), "a message that nobody receives"
 
     def take(self, send: PlannedEvent) -> Parcel:
-        if send.towards == "home":
-            return Parcel(send.dst, self.held.pop((send.src, send.dst)))
-        parcel = self.hand[send.src, send.towards]
-        assert ("gradient" in send.carries) == bool(parcel.gradient)
-        return parcel
+        stream = send.src, send.towards
+        owner = None
+        if "gradient" in send.carries:
+            owner = send.dst if send.towards == "home" else self.waiting[stream].popleft()
+        return Parcel(
+            text=None if send.carries == "text gradient" else self.hand[stream],
+            gradient=None if owner is None else (owner, self.held.pop((send.src, owner))),
+        )
 
     def put(self, receive: PlannedEvent, parcel: Parcel) -> None:
         rank = receive.dst
-        if receive.towards == "home":
-            assert parcel.owner == rank
-            self.at_home[rank] += parcel.gradient
-            return
-        self.seen[rank][parcel.owner] += 1
-        self.trail[rank][-1].append(parcel.owner)
-        self.held[rank, parcel.owner] = parcel.gradient + Counter([rank] if self.gradients_travel_along else [])
-        self.hand[rank, receive.towards] = Parcel(parcel.owner, self.held[rank, parcel.owner])
+        if parcel.text is not None:
+            self.seen[rank][parcel.text] += 1
+            self.trail[rank][-1].append(parcel.text)
+            self.hand[rank, receive.towards] = parcel.text
+            self.waiting[rank, receive.towards].append(parcel.text)
+            self.held[rank, parcel.text] = Counter([rank])
+        if parcel.gradient is not None:
+            owner, part = parcel.gradient
+            if receive.towards == "home":
+                assert owner == rank
+                self.at_home[rank] += part
+            else:
+                self.held[rank, owner] += part
 
     def backward(self) -> None:
         """Each hop undone, the last first: what came as text goes back as gradient, and gathers each rank's part."""
@@ -255,26 +333,31 @@ def the_others(planned: Plan) -> dict[int, Counter[int]]:
 def travel(planned: Plan) -> None:
     """Run the planned messages; assert that texts and gradients came where they belong."""
     ring = Ring(planned)
-    ring.forward()
+    ring.go_round("forward")
     assert ring.seen == the_others(planned)
     if planned.memory == "autograd":
         ring.backward()
+    elif planned.memory == "recompute":
+        ring = Ring(planned)
+        ring.go_round("backward")
+        assert ring.seen == the_others(planned)
     assert ring.at_home == the_others(planned)
 
 
 @by_ring
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("world_size", range(2, 14))
 def test_every_text_is_seen_once_and_every_gradient_comes_home_once(
-    exchange: str, memory: str, world_size: int
+    exchange: str, memory: str, overlap: bool, world_size: int
 ) -> None:
-    travel(plan(exchange, world_size, 1, 1, 1, memory=memory))
+    travel(plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap))
 
 
-@given(st.sampled_from(RINGS), st.integers(14, 60))
+@given(st.sampled_from(RINGS), st.booleans(), st.integers(14, 60))
 @settings(deadline=None, max_examples=15)
-def test_the_same_holds_in_larger_worlds(form: tuple[str, str], world_size: int) -> None:
+def test_the_same_holds_in_larger_worlds(form: tuple[str, str], overlap: bool, world_size: int) -> None:
     exchange, memory = form
-    travel(plan(exchange, world_size, 1, 1, 1, memory=memory))
+    travel(plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,7 +418,7 @@ def test_shifts_backward_is_a_palindrome_so_its_order_alone_cannot_be_wrong() ->
 @given(plans(max_world_size=20))
 @settings(deadline=None)
 def test_without_a_text_gradient_backward_is_empty_and_forward_carries_text_alone(planned: Plan) -> None:
-    frozen = dataclasses.replace(planned, text_grad=False)
+    frozen = dataclasses.replace(planned, text_grad=False, agrees=False)
     assert {event.phase for event in frozen.events(0)} <= {"forward"}
     assert {event.carries for event in frozen.events(0)} <= {"text"}
 
@@ -543,9 +626,25 @@ def test_a_wrong_argument_is_named(arguments: tuple[object, ...], message: str) 
 
 
 @pytest.mark.parametrize("exchange", ["reduce", "gather"])
-def test_a_collective_exchange_has_no_constant_form_and_says_why(exchange: str) -> None:
+@pytest.mark.parametrize("form", [{"memory": "constant"}, {"memory": "recompute"}, {"overlap": True}], ids=str)
+def test_a_collective_exchange_has_no_travelling_form_and_says_why(exchange: str, form: dict[str, object]) -> None:
+    assert not has_form(exchange, **form)
     with pytest.raises(ValueError, match=f"got exchange='{exchange}', whose collectives leave no such journey"):
-        plan(exchange, 2, 1, 1, 4, memory="constant")
+        plan(exchange, 2, 1, 1, 4, **form)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"memory": "flat"}, "memory must be one of autograd, constant, recompute; got memory='flat'"),
+        ({"grad_itemsize": 8}, "got grad_itemsize=8 with itemsize=4, memory='autograd'"),
+        ({"grad_itemsize": 2, "memory": "constant"}, "in at least as many bytes; got grad_itemsize=2 with itemsize=4"),
+        ({"compares": True, "memory": "recompute"}, "with memory='constant' alone; got memory='recompute'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(form: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan("shift", 2, 1, 1, 4, **form)
 
 
 def test_a_rank_out_of_range_is_named() -> None:

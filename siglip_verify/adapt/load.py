@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import Any, Literal
 
 import msgspec
+import torch
 
-from siglip_verify.adapt.spec import LossSpec, LossSpecError, is_file
+from siglip_verify.adapt.spec import Argument, LossSpec, LossSpecError, is_file
 
 Kind = Literal["class", "factory", "function"]
 
@@ -114,7 +115,8 @@ def construct(
     offered: dict[str, Any] = {RANK: rank, WORLD_SIZE: world_size, **dict.fromkeys(EXCHANGE, exchange)}
     if chunk_size:
         offered["chunk_size"] = chunk_size
-    arguments = {name: value for name, value in offered.items() if name in takes} | spec.args
+    declared = {name: _value(argument) for name, argument in spec.args.items()}
+    arguments = {name: value for name, value in offered.items() if name in takes} | declared
     try:
         built = loaded(**arguments)
     except Exception as error:
@@ -123,6 +125,13 @@ def construct(
     if not callable(built):
         raise LossSpecError(f"{spec.target} must return something to call; it returned a {type(built).__name__}")
     return built
+
+
+def _value(argument: Argument) -> Any:
+    """Return what an argument stands for: `torch.float32` and the like are the dtype of that name."""
+    module, _, name = str(argument).partition(".")
+    named = getattr(torch, name, None) if module == "torch" else None
+    return named if isinstance(named, torch.dtype) else argument
 
 
 def _parameters(loaded: Callable[..., Any]) -> list[str]:

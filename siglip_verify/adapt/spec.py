@@ -5,6 +5,7 @@ Here: the declaration, checked as far as text can be. Not here: importing the us
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import msgspec
 from siglip_verify.errors import UsageError
 
 Reduction = Literal["mean", "sum"]
-Normalizer = Literal["b", "N", "b*b", "1"]
+Normalizer = Literal["b", "N", "N/W", "b*b", "1"]
 Argument = str | int | float | bool | None
 
 OURS = "siglip_verify.loss:SigLipLoss"
@@ -26,15 +27,18 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         target: `package.module:attribute` or `path/to/file.py:attribute`.
-        args: Extra keyword arguments for the constructor or factory.
+        args: Extra keyword arguments for the constructor or factory; the text `torch.float32` is that dtype.
         reduction: How the ranks' local losses make the global loss (and their scale and bias gradients the global
             ones): their mean, as DistributedDataParallel does, or their sum.
-        normalizer: What a rank's sum over its pairs is divided by: b, N = W b, b * b or 1.
+        normalizer: What a rank's sum over its pairs is divided by: b, N (the rows of all ranks, W b where all have as
+            many), N/W (which is b, unless ranks differ), b * b or 1.
         row_wise: Whether a rank's own value is that of its own images against all texts. False for losses that are
             right only after reduction, such as an average of both directions; then only reduced values are judged.
         scale_parameter: Name of the loss's own parameter that holds the scale, when forward does not take it.
         bias_parameter: Likewise for the bias.
         log_scale: Whether scale_parameter holds the logarithm of the scale.
+        same_upstream: Whether the loss asks that the same gradient reach it on all ranks, as one does whose gradients
+            are added up over ranks before backward.
         any_layout: Whether the loss promises to take strided features; open_clip's does not.
     """
 
@@ -46,22 +50,40 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scale_parameter: str | None = None
     bias_parameter: str | None = None
     log_scale: bool = False
+    same_upstream: bool = False
     any_layout: bool = False
 
     @property
     def name(self) -> str:
-        """What reports call it: the target, of a path no more than the last folder."""
+        """What reports call it: the target, of a path no more than the last folder, and its arguments."""
         place, _, attribute = self.target.rpartition(":")
-        return f"{'/'.join(Path(place).parts[-2:]) if is_file(place) else place}:{attribute}"
+        words = ", ".join(self.arguments)
+        return f"{'/'.join(Path(place).parts[-2:]) if is_file(place) else place}:{attribute}{words and f'({words})'}"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments as `name=value`, in the words that the command line takes."""
+        return tuple(f"{name}={_in_words(value)}" for name, value in self.args.items())
 
     def normalizers(self, batches: tuple[int, ...]) -> tuple[float, ...]:
-        """Return what each rank's sum is divided by, for these local batch sizes."""
+        """Return what each rank's sum is divided by, for these local batch sizes; 1 for the empty sum of no rows."""
         total = sum(batches)
-        return tuple(float({"b": b, "N": total, "b*b": b * b, "1": 1}[self.normalizer]) for b in batches)
+        means = {"N": total, "N/W": total / len(batches), "1": 1}
+        return tuple(float({"b": b, "b*b": b * b, **means}[self.normalizer] or 1) for b in batches)
 
 
 class LossSpecError(UsageError):
     """The declaration names something that is not there, or cannot be used. The message names it and the mend."""
+
+
+def _in_words(value: Argument) -> str:
+    """Write a value as JSON, but for text that cannot be taken for JSON."""
+    if isinstance(value, str):
+        with contextlib.suppress(msgspec.DecodeError):
+            msgspec.json.decode(value)
+            return msgspec.json.encode(value).decode()
+        return value
+    return msgspec.json.encode(value).decode()
 
 
 def is_file(place: str) -> bool:

@@ -5,24 +5,40 @@ For our own exchanges, whose plan is known; what holds for any loss is in `messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from siglip_verify.checks.ledger import describe, in_order
-from siglip_verify.plan import Plan, PlannedEvent
+from siglip_verify.plan import GRADIENT, SHAPES, UPSTREAM, Plan, PlannedEvent
 from siglip_verify.records import Event, Finding, RankFailure
 
 _COMPARED = ("phase", "hop", "kind", "src", "dst", "payload_bytes")
 
 
+def dtypes(features: str, gradients: str | None = None) -> Mapping[str, str]:
+    """Return the dtype in which each thing is handed over, by what an event carries; "" is whatever is not named.
+
+    A gradient that shares a message with its text is handed over as numbers of the text's dtype.
+
+    Args:
+        features: Dtype of the features.
+        gradients: That of gradients which travel along with their texts; None is the features'.
+    """
+    return {"": features, GRADIENT: gradients or features, SHAPES: "int64", UPSTREAM: "float64"}
+
+
 def compare(
-    plan: Plan, events: Iterable[Event], *, dtype: str | None = None, failures: Sequence[RankFailure] = ()
+    plan: Plan,
+    events: Iterable[Event],
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    failures: Sequence[RankFailure] = (),
 ) -> tuple[Finding, ...]:
     """Hold the record of one step against the plan, rank by rank and event by event, in order.
 
     Args:
         plan: What the exchange should send.
         events: What all ranks posted, ranks being those of the plan's group.
-        dtype: Where given, the dtype that every operation must hand over.
+        dtypes: Where given, the dtype that each operation must hand over, see `dtypes`.
         failures: The ranks that gave no record. Of these only what they posted is compared, not where it stops.
 
     Returns:
@@ -34,7 +50,7 @@ def compare(
     for rank in range(plan.world_size):
         recorded = [event for event in ordered if event.rank == rank]
         ended = all(failure.rank != rank for failure in failures)
-        difference = _first_difference(plan.events(rank), recorded, dtype, ended)
+        difference = _first_difference(plan.events(rank), recorded, dtypes, ended)
         if difference:
             differences[rank] = difference
     return tuple(
@@ -44,7 +60,7 @@ def compare(
 
 
 def _first_difference(
-    planned: Sequence[PlannedEvent], recorded: Sequence[Event], dtype: str | None, ended: bool
+    planned: Sequence[PlannedEvent], recorded: Sequence[Event], dtypes: Mapping[str, str] | None, ended: bool
 ) -> str | None:
     for index, (expected, event) in enumerate(zip(planned, recorded, strict=False)):
         unlike = [
@@ -52,7 +68,8 @@ def _first_difference(
             for name in _COMPARED
             if getattr(expected, name) != getattr(event, name)
         ]
-        if dtype not in (None, event.dtype):
+        dtype = event.dtype if dtypes is None else dtypes.get(expected.carries, dtypes[""])
+        if dtype != event.dtype:
             unlike.append(f"dtype {dtype} planned, {event.dtype} recorded")
         if unlike:
             both = f"planned {_planned(expected)}, recorded {describe(event)}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from siglip_verify.case import Case, itemsize
+from siglip_verify.case import Case
+from siglip_verify.checks.form import Form, planned_step
 from siglip_verify.checks.ledger import tally
-from siglip_verify.plan import Operation, Plan, PlannedEvent, least_payload_bytes, plan
+from siglip_verify.plan import Operation, PlannedEvent, least_payload_bytes
 from siglip_verify.records import Event, WireCount
 from siglip_verify.result import MessageRow
 
@@ -38,21 +39,13 @@ DIFFERENCES: dict[tuple[str, str], str] = {
 _FROM_ROOT = frozenset({"scatter", "broadcast"})
 
 
-def planned_step(case: Case) -> Plan:
-    """Return the plan of our own loss for a case."""
-    return plan(
-        case.exchange,
-        case.world_size,
-        case.batch,
-        case.dim,
-        itemsize(case.dtype),
-        image_grad=case.frozen != "image",
-        text_grad=case.frozen != "text",
-    )
-
-
 def message_row(
-    case: Case, events: Sequence[Event], wire: Sequence[WireCount] | None, *, has_plan: bool = True
+    case: Case,
+    events: Sequence[Event],
+    wire: Sequence[WireCount] | None,
+    *,
+    form: Form | None = None,
+    has_plan: bool = True,
 ) -> MessageRow:
     """Total one step a rank: what was planned, counted and measured, each as the maximum over ranks.
 
@@ -60,10 +53,11 @@ def message_row(
         case: The step.
         events: What all ranks posted.
         wire: What the kernel says they sent; None where it does not say.
+        form: The form of our loss; None is the default one, which other losses are held against too.
         has_plan: Whether our exchange of that name is what the loss is held against; False for a loss that was not
             told which exchange to use.
     """
-    planned = planned_step(case)
+    planned = planned_step(case, form or Form())
     expected = [event for rank in range(case.world_size) for event in planned.events(rank)]
     forward = [event.hop for event in events if event.phase == "forward"]
     bound = least_payload_bytes(planned, "forward") + least_payload_bytes(planned, "backward")

@@ -96,6 +96,7 @@ def probe_cases(case: Case) -> tuple[Case, Case]:
             bias=bias,
             frozen="none",
             upstream="one",
+            rows="equal",
         )
         for bias in _BIASES
     )

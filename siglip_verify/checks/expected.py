@@ -26,4 +26,4 @@ def expected(case: Case, spec: LossSpec) -> oracle.Reference:
 
 def normalizers(case: Case, spec: LossSpec) -> tuple[float, ...]:
     """Return what each rank's sum is declared to be divided by in a case."""
-    return spec.normalizers((case.batch,) * case.world_size)
+    return spec.normalizers(features.sizes(case))

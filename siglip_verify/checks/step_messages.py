@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from siglip_verify.case import Case
 from siglip_verify.checks import conformance, messages
-from siglip_verify.checks.counts import planned_step
+from siglip_verify.checks.form import Form, planned_step
 from siglip_verify.checks.ledger import match
 from siglip_verify.records import CaseResult, Event, Finding, RankFailure, WireCount
 from siglip_verify.result import Match, StepMessages
@@ -20,7 +20,7 @@ def findings_of(
     case: Case,
     events: Sequence[Event],
     *,
-    planned: bool,
+    form: Form | None,
     failures: Sequence[RankFailure] = (),
     past_forward: Collection[int] = (),
 ) -> tuple[Finding, ...]:
@@ -29,7 +29,7 @@ def findings_of(
     Args:
         case: The step.
         events: What all ranks posted.
-        planned: Whether it must equal our plan, event for event.
+        form: The form of our loss whose plan it must equal, event for event; None for a loss without a plan.
         failures: Ranks that gave no record, or not a whole one; of these no absence is held against the loss, save in
             forward of those that had left it.
         past_forward: Ranks that are known to have left forward.
@@ -43,9 +43,10 @@ def findings_of(
         past_forward=past_forward,
         waits_seen=True,
     )
-    if not planned:
+    if form is None:
         return found
-    return found + conformance.compare(planned_step(case), events, dtype=case.dtype, failures=failures)
+    plan, dtypes = planned_step(case, form), conformance.dtypes(case.dtype, form.grad_dtype)
+    return found + conformance.compare(plan, events, dtypes=dtypes, failures=failures)
 
 
 def step_messages(
@@ -53,12 +54,12 @@ def step_messages(
     events: Sequence[Event],
     wire: Sequence[WireCount] | None,
     *,
-    planned: bool,
+    form: Form | None,
     failures: Sequence[RankFailure] = (),
     past_forward: Collection[int] = (),
 ) -> StepMessages:
     """Judge the messages of one step and match sends with receives; the arguments are those of `findings_of`."""
-    found = findings_of(case, events, planned=planned, failures=failures, past_forward=past_forward)
+    found = findings_of(case, events, form=form, failures=failures, past_forward=past_forward)
     return _joined(case, events, wire, found, failures)
 
 

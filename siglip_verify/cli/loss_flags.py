@@ -25,12 +25,15 @@ class LossFlags:
         Literal["mean", "sum"], Parameter(help="How the ranks' local losses make the global loss.")
     ] = "mean"
     normalizer: Annotated[
-        Literal["b", "N", "b*b", "1"], Parameter(help="What a rank's sum over its pairs is divided by.")
+        Literal["b", "N", "N/W", "b*b", "1"], Parameter(help="What a rank's sum over its pairs is divided by.")
     ] = "b"
     row_wise: Annotated[bool, Parameter(help="A rank's own value is that of its own images against all texts.")] = True
     scale_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the scale.")] = None
     bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
     log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.", negative=())] = False
+    same_upstream: Annotated[
+        bool, Parameter(help="The loss asks that one gradient reach it on all ranks.", negative=())
+    ] = False
     any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.", negative=())] = False
 
     def specs(self) -> list[LossSpec]:
@@ -43,6 +46,7 @@ class LossFlags:
             scale_parameter=self.scale_parameter,
             bias_parameter=self.bias_parameter,
             log_scale=self.log_scale,
+            same_upstream=self.same_upstream,
             any_layout=self.any_layout,
         )
         if not self.loss and declared == LossSpec():

@@ -6,13 +6,32 @@ Three modules, each a way to say it: `schedule` (the list of operations), `close
 
 from .closed_form import Counts, closed_form, least_payload_bytes, lower_bound_bytes
 from .modelled import ModelledMessages, Operation, gloo_wire_bytes, modelled_messages
-from .schedule import PHASES, Collective, Hop, Move, Phase, Plan, PlannedEvent, Run, plan
+from .schedule import (
+    GRADIENT,
+    PHASES,
+    SHAPES,
+    UPSTREAM,
+    Collective,
+    Hop,
+    Memory,
+    Move,
+    Phase,
+    Plan,
+    PlannedEvent,
+    Run,
+    has_form,
+    plan,
+)
 
 __all__ = [
+    "GRADIENT",
     "PHASES",
+    "SHAPES",
+    "UPSTREAM",
     "Collective",
     "Counts",
     "Hop",
+    "Memory",
     "ModelledMessages",
     "Move",
     "Operation",
@@ -22,6 +41,7 @@ __all__ = [
     "Run",
     "closed_form",
     "gloo_wire_bytes",
+    "has_form",
     "least_payload_bytes",
     "lower_bound_bytes",
     "modelled_messages",

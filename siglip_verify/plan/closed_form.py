@@ -11,16 +11,22 @@ P = b d itemsize bytes for one block:
 | gather | 1 all-gather, P | 1 all-to-all or reduce-scatter, W P |
 | shift, constant | W hops, W-1 sends to the right, 1 home, 2 (W-1) P | nothing |
 | bidir, constant | W//2 + 1 hops, W//2 to the right, (W-1)//2 to the left, 2 home (1 at W = 2), 2 (W-1) P | nothing |
+| recompute | as autograd's forward | as constant's forward |
 
 W//2 is ceil((W-1)/2). Without a text gradient nothing is sent in backward, and constant sends in forward what autograd
 does. With W = 1 nothing is sent at all.
+
+With overlap a stream of gradients that makes two hops or more needs one message more, and the phase one hop more.
+Gradients of G bytes a number beside texts of T make 2 (W-1) P to (W-1) P (1 + G/T), in as many messages. Agreeing on
+shapes is one hop more in forward, an all-gather of 32 bytes; comparing upstream gradients one in backward, a send of 8
+bytes to the right.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from .schedule import Phase, Plan
+from .schedule import SHAPES_BYTES, UPSTREAM_BYTES, Phase, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,28 +54,46 @@ class Counts:
         """Messages sent, whatever their way; as many are received."""
         return self.sends_right + self.sends_left + self.sends_home
 
+    def __add__(self, other: Counts) -> Counts:
+        """Return what both do together."""
+        return Counts(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
 
 def closed_form(plan: Plan, phase: Phase) -> Counts:
     """Count one rank's operations and payload bytes in one phase, by formula: O(1) in W."""
-    world_size, block_bytes = plan.world_size, plan.block_bytes
-    if world_size == 1 or (phase == "backward" and not plan.text_grad):
+    if plan.world_size == 1:
         return Counts()
+    return _beside(plan, phase) + (_exchange(plan, phase) if phase == "forward" or plan.text_grad else Counts())
+
+
+def _beside(plan: Plan, phase: Phase) -> Counts:
+    """Count what the ranks say to each other beside the exchange."""
+    if phase == "forward" and plan.agrees:
+        return Counts(hops=1, collectives=1, payload_bytes=SHAPES_BYTES)
+    if phase == "backward" and plan.compares and plan.text_grad:
+        return Counts(hops=1, sends_right=1, payload_bytes=UPSTREAM_BYTES)
+    return Counts()
+
+
+def _exchange(plan: Plan, phase: Phase) -> Counts:
+    world_size, block_bytes = plan.world_size, plan.block_bytes
     if plan.exchange == "reduce":
         return Counts(hops=world_size, collectives=world_size, payload_bytes=world_size * block_bytes)
     if plan.exchange == "gather":
         handed_over = block_bytes if phase == "forward" else world_size * block_bytes
         return Counts(hops=1, collectives=1, payload_bytes=handed_over)
+    there, other_way = (world_size - 1, 0) if plan.exchange == "shift" else (world_size // 2, (world_size - 1) // 2)
+    if plan.text_grad and (plan.memory, phase) in (("constant", "forward"), ("recompute", "backward")):
+        grad_itemsize = plan.grad_itemsize or plan.itemsize
+        return Counts(
+            hops=there + 1 + (plan.overlap and there > 1),
+            sends_right=there + (plan.overlap and there > 1),
+            sends_left=other_way + (plan.overlap and other_way > 1),
+            sends_home=2 if other_way else 1,
+            payload_bytes=(world_size - 1) * plan.batch * plan.dim * (plan.itemsize + grad_itemsize),
+        )
     if plan.memory == "constant" and phase == "backward":
         return Counts()
-    there, other_way = (world_size - 1, 0) if plan.exchange == "shift" else (world_size // 2, (world_size - 1) // 2)
-    if plan.memory == "constant" and plan.text_grad:
-        return Counts(
-            hops=there + 1,
-            sends_right=there,
-            sends_left=other_way,
-            sends_home=2 if other_way else 1,
-            payload_bytes=2 * (world_size - 1) * block_bytes,
-        )
     right, left = (there, other_way) if phase == "forward" else (other_way, there)
     return Counts(hops=there, sends_right=right, sends_left=left, payload_bytes=(world_size - 1) * block_bytes)
 
@@ -91,6 +115,9 @@ def lower_bound_bytes(world_size: int, batch: int, dim: int, itemsize: int) -> i
 
 def least_payload_bytes(plan: Plan, phase: Phase) -> int:
     """Return the lower bound of one phase of a plan, a rank: texts in forward, text gradients where they travel."""
-    bound = lower_bound_bytes(plan.world_size, plan.batch, plan.dim, plan.itemsize)
+    texts, gradients = (
+        lower_bound_bytes(plan.world_size, plan.batch, plan.dim, itemsize)
+        for itemsize in (plan.itemsize, plan.grad_itemsize or plan.itemsize)
+    )
     gradients_in: Phase = "forward" if plan.memory == "constant" else "backward"
-    return bound * ((phase == "forward") + (plan.text_grad and phase == gradients_in))
+    return texts * (phase == "forward") + gradients * (plan.text_grad and phase == gradients_in)

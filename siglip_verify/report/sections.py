@@ -293,7 +293,7 @@ def _bounded(facts: list[Fact], limit: int, noun: str) -> list[Fact]:
 def about(loss: LossResult) -> list[Fact]:
     """Say where a loss is and by what convention it counts."""
     said = [("target", words.one_line(loss.target)), ("declared", words.one_line(loss.declared))]
-    return [(name, value) for name, value in said if value and value != words.one_line(loss.name)]
+    return [(name, value) for name, value in said if value and not words.one_line(loss.name).startswith(value)]
 
 
 def left_out(loss: LossResult) -> list[Fact]:

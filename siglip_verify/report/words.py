@@ -70,10 +70,12 @@ def _places(loss: LossResult) -> Iterator[tuple[str, int, str]]:
 
 
 def _checked(report: Report) -> str:
-    """Say `4 exchanges of 2 losses`, or each loss by name where they differ in exchanges."""
+    """Say `4 exchanges of 2 losses`; where they differ in exchanges, both by name, or how many there are in all."""
     each = [(loss.name, exchanges_of(loss)) for loss in report.losses]
     if all(names == each[0][1] for _, names in each):
         return f"{plural(len(each[0][1]), 'exchange')} of {plural(len(each), 'loss')}" if each else "nothing"
+    if len(each) > 2:
+        return f"{plural(len(each), 'loss')}, {plural(sum(len(names) for _, names in each), 'exchange')} in all,"
     return " and ".join(f"{plural(len(names), 'exchange')} of {one_line(name)}" for name, names in each)
 
 

@@ -13,6 +13,7 @@ from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.observe import attribute
 from siglip_verify.result import LeftOut, StepMessages
 from siglip_verify.run import step
+from siglip_verify.run.declare import form_of
 from siglip_verify.run.logs import read_logs, recorded
 from siglip_verify.world import WorldError, Worlds
 
@@ -49,7 +50,7 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         case,
         logs.events,
         wire,
-        planned=planned,
+        form=form_of(spec) if planned else None,
         failures=failures + logs.overflowed,
         past_forward=logs.past_forward,
     )

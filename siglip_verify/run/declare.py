@@ -1,29 +1,92 @@
-"""A declaration in words, for reports, and in flags, for the line that replays a case."""
+"""A declaration in words, for reports, in flags, for the line that replays a case, and as the form of our loss.
+
+Here: what follows from a declaration alone. Not here: what a loss that was loaded takes (`limits`).
+"""
 
 from __future__ import annotations
 
 import shlex
 
+import msgspec
+
 from siglip_verify.adapt import OURS, LossSpec
-from siglip_verify.case import Case, format_case
+from siglip_verify.case import Case, Exchange, format_case
+from siglip_verify.checks.form import Form
+from siglip_verify.plan import has_form
 
 _LEAVES_MESSAGES_ALONE = {"cache_labels", "chunk_size"}
+_TORCH = "torch."
+
+
+# ------------------------------------------------------------------ our loss
+def form_of(spec: LossSpec) -> Form | None:
+    """Return the form in which our loss is declared; None for other losses, and arguments whose messages no plan says.
+
+    Where there is a form, what is recorded must be what is planned.
+    """
+    if spec.target != OURS:
+        return None
+    named = {name: value for name, value in spec.args.items() if name not in _LEAVES_MESSAGES_ALONE}
+    if isinstance(dtype := named.get("grad_dtype"), str):
+        named["grad_dtype"] = dtype.removeprefix(_TORCH)
+    try:
+        return msgspec.convert(named, Form)
+    except msgspec.ValidationError:
+        return None
 
 
 def has_plan(spec: LossSpec) -> bool:
-    """Tell whether what a loss sends must be what is planned: ours, without an argument that changes what is sent."""
-    return spec.target == OURS and spec.args.keys() <= _LEAVES_MESSAGES_ALONE
+    """Tell whether what a loss sends must be what is planned: ours, in a form whose plan is known."""
+    return form_of(spec) is not None
 
 
+def with_own_convention(spec: LossSpec) -> LossSpec:
+    """Complete the declaration of our loss by what its arguments say of its convention; others stay as they are."""
+    form = form_of(spec)
+    if form is None:
+        return spec
+    return msgspec.structs.replace(
+        spec,
+        normalizer="N/W" if form.ragged else spec.normalizer,
+        same_upstream=spec.same_upstream or form.memory == "constant",
+    )
+
+
+def with_own_checks(spec: LossSpec) -> LossSpec:
+    """Return our loss with the checks that it makes of its callers; others stay as they are."""
+    form = form_of(spec)
+    if form is None:
+        return spec
+    checks = {"check_shapes": True} | ({"check_upstream": True} if form.memory == "constant" else {})
+    return msgspec.structs.replace(spec, args={**checks, **spec.args})
+
+
+def exchanges_of(spec: LossSpec, exchanges: tuple[Exchange, ...]) -> tuple[Exchange, ...]:
+    """Return those of some exchanges that our loss has in its declared form; all for other losses."""
+    form = form_of(spec)
+    if form is None:
+        return exchanges
+    return tuple(each for each in exchanges if has_form(each, memory=form.memory, overlap=form.overlap))
+
+
+# ------------------------------------------------------------------ in words and flags
 def declaration(spec: LossSpec) -> str:
     """Return what was declared of a loss, in words."""
     words = [f"{spec.reduction} over ranks of sums divided by {spec.normalizer}"]
     if not spec.row_wise:
         words.append("local values not row-wise")
+    if spec.same_upstream:
+        words.append("one upstream gradient on all ranks")
     if spec.scale_parameter:
         words.append(f"own parameters {spec.scale_parameter} and {spec.bias_parameter}")
-    words.extend(f"{name}={value}" for name, value in spec.args.items())
+    words.extend(spec.arguments)
     return ", ".join(words)
+
+
+def judged_declaration(spec: LossSpec) -> str:
+    """Return what was declared of a loss, and which checks it makes of its callers while it is judged."""
+    checks = [word for word in with_own_checks(spec).arguments if word not in spec.arguments]
+    return declaration(spec) + (f"; judged with {', '.join(checks)}" if checks else "")
 
 
 def replay_line(case: Case, spec: LossSpec) -> str:
@@ -33,17 +96,19 @@ def replay_line(case: Case, spec: LossSpec) -> str:
 
 
 def declared_flags(spec: LossSpec) -> list[str]:
-    """Return the flags that declare a loss on the command line; none for ours."""
-    default = LossSpec()
+    """Return the flags that declare a loss on the command line; none for what ours is without any."""
+    default = with_own_convention(LossSpec(target=spec.target, args=spec.args))
     flags: list[str] = []
     if spec.target != OURS:
         flags += ["--loss", spec.target]
-    for name, value in spec.args.items():
-        flags += ["--arg", f"{name}={value}"]
+    for argument in spec.arguments:
+        flags += ["--arg", argument]
     for field in ("reduction", "normalizer", "scale_parameter", "bias_parameter"):
         if getattr(spec, field) != getattr(default, field):
             flags += [f"--{field.replace('_', '-')}", str(getattr(spec, field))]
     if not spec.row_wise:
         flags.append("--no-row-wise")
+    if spec.same_upstream != default.same_upstream:
+        flags.append("--same-upstream")
     flags += ["--log-scale"] * spec.log_scale + ["--any-layout"] * spec.any_layout
     return flags

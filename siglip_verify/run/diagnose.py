@@ -36,6 +36,7 @@ _PLAIN = Case(seed=1)
 # Fields made plain, in this order; those named together only make sense together.
 _FIELDS: tuple[tuple[str, ...], ...] = (
     ("features", "source"),
+    ("rows",),
     ("batch", "dim"),
     ("dtype", "scalars"),
     ("scale", "bias"),
@@ -78,15 +79,16 @@ class _Runs:
         if not _failing(seen):
             seen = self._at_world_sizes(self._made_plain(case))
         world_size = next((size for size in (*MOST_TELLING, case.world_size, *seen) if size in _failing(seen)), None)
-        chosen = None if world_size is None else self._observation(seen[world_size])
-        again = None if chosen is None else self._watch(chosen.case)
+        chosen = None if world_size is None else seen[world_size].result.case
+        modelled = None if chosen is None or chosen.rows == "ragged" else chosen  # models have as many rows everywhere
+        again = None if modelled is None else self._watch(modelled)
         return diagnose(
             Evidence(
                 found=self._found,
-                plain=chosen,
+                plain=None if modelled is None else self._observation(seen[modelled.world_size]),
                 again=None if again is None else self._observation(again),
-                needs=() if chosen is None else needs(chosen.case),
-                coverage=None if chosen is None else self._coverage(chosen.case),
+                needs=() if chosen is None else needs(chosen),
+                coverage=None if chosen is None else self._coverage(chosen),
                 verdicts={size: watched.result.verdict for size, watched in seen.items()},
                 notes=tuple(self._notes[:_NOTES]),
             )

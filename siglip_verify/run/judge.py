@@ -15,6 +15,7 @@ from siglip_verify.checks.expected import expected
 from siglip_verify.checks.step_messages import findings_of
 from siglip_verify.records import CaseResult, Event, Finding, RankRecord, Share, Verdict
 from siglip_verify.run import step
+from siglip_verify.run.declare import form_of
 from siglip_verify.run.logs import read_logs, recorded
 from siglip_verify.world import WorldError, Worlds
 
@@ -48,6 +49,7 @@ class CaseJudge:
         self.spec = spec
         self.traits = traits
         self.planned = planned
+        self._form = form_of(spec) if planned else None
 
     def __call__(self, case: Case) -> CaseResult:
         """Judge one case.
@@ -78,9 +80,7 @@ class CaseJudge:
             shares, failures = self._shares(case, records), ()
             logs = read_logs(recorded(self.worlds.world(case.world_size)))
         failures += logs.overflowed
-        findings = findings_of(
-            case, logs.events, planned=self.planned, failures=failures, past_forward=logs.past_forward
-        )
+        findings = findings_of(case, logs.events, form=self._form, failures=failures, past_forward=logs.past_forward)
         if findings and not failures:
             self.worlds.discard(case.world_size)  # what was sent and never received would reach the next step
         result = CaseResult(

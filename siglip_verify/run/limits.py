@@ -8,10 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from siglip_verify.adapt import OURS, LossSpec, LossSpecError, Traits
-from siglip_verify.case import Case, Exchange
+from siglip_verify.case import DTYPES, Case, DType, Exchange, itemsize
 from siglip_verify.records import CaseResult
 from siglip_verify.result import LeftOut
 from siglip_verify.run import step
+from siglip_verify.run.declare import form_of
 from siglip_verify.run.strategies import Dimensions
 from siglip_verify.world import Worlds
 
@@ -45,6 +46,23 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
         left_out.append(LeftOut(what="chunk_size", why="the loss takes none"))
     if not traits.takes_exchange:
         left_out.append(LeftOut(what="exchanges", why="the loss takes none: its cases stand under the first one named"))
+    if spec.same_upstream:
+        of = msgspec.structs.replace(of, upstream=("one", "scaled"))
+        left_out.append(
+            LeftOut(what="upstream gradients that differ by rank", why="the loss asks for the same one on all ranks")
+        )
+    form = form_of(spec)
+    if form is not None and form.ragged:
+        of = msgspec.structs.replace(of, rows=("equal", "ragged", "ragged", "ragged"))
+    if form is not None and form.grad_dtype is not None:
+        narrower = _narrower(form.grad_dtype)
+        of = msgspec.structs.replace(of, dtypes=tuple(dtype for dtype in of.dtypes if dtype in narrower))
+        left_out.append(
+            LeftOut(
+                what=f"features of other dtypes than {', '.join(narrower)}",
+                why=f"gradients travel in {form.grad_dtype}, and in a dtype no narrower than the features'",
+            )
+        )
     if not spec.row_wise:
         of = msgspec.structs.replace(of, upstream=("one", "scaled"))
         left_out.append(LeftOut(what="upstream gradients that differ by rank", why="local values are not row-wise"))
@@ -52,6 +70,11 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
         of = msgspec.structs.replace(of, regimes=tuple(regime for regime in of.regimes if regime[0] > 0))
         left_out.append(LeftOut(what="zero and negative scale", why="the loss keeps the logarithm of its scale"))
     return of, left_out
+
+
+def _narrower(dtype: DType) -> list[DType]:
+    """List the dtypes that another one holds all numbers of."""
+    return [each for each in DTYPES if each == dtype or itemsize(each) < itemsize(dtype)]
 
 
 def strided_case(exchange: Exchange, world_size: int) -> Case:

@@ -12,9 +12,16 @@ from siglip_verify import given
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.checks.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
-from siglip_verify.result import LossResult, StepMessages, worst
+from siglip_verify.result import LeftOut, LossResult, StepMessages, worst
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
-from siglip_verify.run.declare import declaration, has_plan, replay_line
+from siglip_verify.run.declare import (
+    exchanges_of,
+    form_of,
+    has_plan,
+    judged_declaration,
+    replay_line,
+    with_own_checks,
+)
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Counting, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
@@ -53,9 +60,13 @@ class LossRun:
         self._listener = listener
         self._traits = load_traits(worlds, plan.spec)
         self._dimensions, self._left_out = dimensions_of(plan.spec, self._traits)
-        self._judge_case = CaseJudge(worlds, plan.spec, self._traits, planned=has_plan(plan.spec))
+        self._judge_case = CaseJudge(worlds, with_own_checks(plan.spec), self._traits, planned=has_plan(plan.spec))
         self._allotted = allot(plan.examples, settings.world_sizes)
         self._exchanges = settings.exchanges if self._traits.takes_exchange else settings.exchanges[:1]
+        if has := exchanges_of(plan.spec, self._exchanges):  # without one the loss itself says why
+            if lacking := [each for each in self._exchanges if each not in has]:
+                self._left_out.append(LeftOut(what=", ".join(lacking), why="exchanges that have no such form"))
+            self._exchanges = has
         self._cells: list[Cell] = []
         self._counterexamples: list[Counterexample] = []
         self._unknowns: list[CaseResult] = []
@@ -73,7 +84,7 @@ class LossRun:
         return LossResult(
             name=spec.name,
             target=spec.target,
-            declared=declaration(spec),
+            declared=judged_declaration(spec),
             verdict=worst(
                 [
                     *(cell.verdict for cell in self._cells),
@@ -86,7 +97,8 @@ class LossRun:
             unknowns=tuple(self._unknowns),
             left_out=(*self._left_out, *unknown_operations(counted)),
             messages=tuple(
-                message_row(step.case, step.events, step.wire, has_plan=self._traits.takes_exchange) for step in counted
+                message_row(step.case, step.events, step.wire, form=form_of(spec), has_plan=self._traits.takes_exchange)
+                for step in counted
             ),
             sample_step=sample_of(counted),
         )

@@ -14,7 +14,7 @@ from siglip_verify.checks.ledger import byte_matrix
 from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
-from siglip_verify.run.declare import declaration, has_plan
+from siglip_verify.run.declare import declaration, exchanges_of, form_of, has_plan
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
@@ -44,7 +44,7 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         step = count_step(worlds, spec, traits, case, planned=planned)
         steps = [step]
         if traits.takes_exchange and not step.failures:
-            for exchange in EXCHANGES:
+            for exchange in exchanges_of(spec, EXCHANGES):
                 if exchange != case.exchange:
                     other = msgspec.structs.replace(case, exchange=exchange)
                     steps.append(count_step(worlds, spec, traits, other, planned=planned))
@@ -58,7 +58,9 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         totals=rank_totals(step),
         payload_matrix=byte_matrix(step.events, case.world_size),
         wire_matrix=None if step.wire is None else wire_matrix(step.wire, case.world_size),
-        rows=tuple(message_row(s.case, s.events, s.wire, has_plan=traits.takes_exchange) for s in counted),
+        rows=tuple(
+            message_row(s.case, s.events, s.wire, form=form_of(spec), has_plan=traits.takes_exchange) for s in counted
+        ),
         collectives=tuple(row for each in counted for row in collective_rows(each)),
         gather_backward=costs,
         environment=environment(),

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from siglip_verify import given
-from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, LossSpecError, open_clip_installed, resolve
+from siglip_verify.adapt import OPEN_CLIP, Argument, LossSpec, LossSpecError, open_clip_installed, resolve
 from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
-from siglip_verify.run.strategies import PROFILES
+from siglip_verify.run.declare import exchanges_of, with_own_convention
+from siglip_verify.run.strategies import PROFILES, Profile
 
 MAX_WORLD_SIZE = 64
 
@@ -83,7 +84,7 @@ def settings(
 ) -> Settings:
     """Check what was asked for and fill in what was not.
 
-    Without a loss, ours is checked, and open_clip's beside it where that is installed.
+    Without a loss, ours is checked in all its forms, and open_clip's beside it where that is installed.
 
     Raises:
         SettingsError: A value is out of range; the message names it and what is allowed.
@@ -100,9 +101,10 @@ def settings(
     if seed is not None and not 0 <= seed < 1 << 63:
         raise SettingsError(f"seed must be in 0..2**63-1; got {seed}")
     chosen = of.seed if seed is None else seed
+    chosen_exchanges = _exchanges(exchanges)
     return Settings(
-        losses=_losses(losses, examples or of.examples, examples or of.comparison_examples),
-        exchanges=_exchanges(exchanges),
+        losses=_named(losses, examples or of.examples) if losses else _usual(chosen_exchanges, examples, of),
+        exchanges=chosen_exchanges,
         world_sizes=parse_world_sizes(world_sizes) if isinstance(world_sizes, str) else _world_sizes(world_sizes),
         profile=profile,
         seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
@@ -155,19 +157,34 @@ def _features(path: Path | str | None) -> Path | None:
     return absolute
 
 
-def _losses(losses: Sequence[LossSpec] | None, examples: int, comparison_examples: int) -> tuple[LossPlan, ...]:
-    if losses:
-        return tuple(LossPlan(spec=_resolved(spec), examples=examples) for spec in losses)
-    ours = LossPlan(spec=LossSpec(target=OURS), examples=examples)
-    if not open_clip_installed():
-        return (ours,)
-    return ours, LossPlan(spec=_resolved(LossSpec(target=OPEN_CLIP)), examples=comparison_examples)
+FORMS: tuple[Mapping[str, Argument], ...] = (
+    {"memory": "constant"},
+    {"memory": "constant", "overlap": True},
+    {"memory": "recompute"},
+    {"overlap": True},
+    {"ragged": True},
+)
+"""The forms of our loss that are checked beside the default one, each on the exchanges that have it."""
+
+
+def _named(losses: Sequence[LossSpec], examples: int) -> tuple[LossPlan, ...]:
+    return tuple(LossPlan(spec=_resolved(spec), examples=examples) for spec in losses)
+
+
+def _usual(exchanges: tuple[Exchange, ...], examples: int | None, of: Profile) -> tuple[LossPlan, ...]:
+    """Plan our loss, its other forms on the exchanges that have them, and open_clip's where that is installed."""
+    forms = [LossSpec(args=dict(form)) for form in FORMS]
+    return (
+        *_named([LossSpec()], examples or of.examples),
+        *_named([form for form in forms if exchanges_of(form, exchanges)], examples or of.form_examples),
+        *_named([LossSpec(target=OPEN_CLIP)] * open_clip_installed(), examples or of.comparison_examples),
+    )
 
 
 def _resolved(spec: LossSpec) -> LossSpec:
     if spec.log_scale and spec.scale_parameter is None:
         raise LossSpecError("log_scale speaks of the parameter that holds the scale: name it with --scale-parameter")
-    return msgspec.structs.replace(spec, target=resolve(spec.target))
+    return with_own_convention(msgspec.structs.replace(spec, target=resolve(spec.target)))
 
 
 def _runs(sizes: Sequence[int]) -> str:

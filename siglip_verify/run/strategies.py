@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from hypothesis import strategies as st
 
-from siglip_verify.case import Case, DType, Exchange, Features, Frozen, Layout, Scalars, Upstream
+from siglip_verify.case import Case, DType, Exchange, Features, Frozen, Layout, Rows, Scalars, Upstream
 
 REGIMES = (
     (3.7, -0.6),  # every negative matters: where a dropped block shows most
@@ -40,6 +40,7 @@ class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
     frozen: tuple[Frozen, ...] = ("none", "none", "none", "none", "image", "text")
     upstream: tuple[Upstream, ...] = ("one", "one", "scaled", "by-rank")
     scalars: tuple[Scalars, ...] = ("0-dim", "0-dim", "1-dim", "float32")
+    rows: tuple[Rows, ...] = ("equal",)
     max_batch: int = 7
     max_dim: int = 12
 
@@ -69,6 +70,7 @@ def cases(
         upstream=draw(st.sampled_from(of.upstream)),
         scalars=draw(st.sampled_from(of.scalars)),
         seed=draw(st.integers(0, (1 << 32) - 1)),
+        rows=draw(st.sampled_from(of.rows)),
     )
 
 
@@ -84,17 +86,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         examples: Cases for each exchange of the loss that is checked.
+        form_examples: Cases for each exchange of our loss's other forms, where they are checked beside it.
         comparison_examples: Cases for each exchange of open_clip's loss, where it is checked for comparison.
         seed: Where the draws start; None draws a seed and says it.
     """
 
     examples: int
+    form_examples: int
     comparison_examples: int
     seed: int | None
 
 
 PROFILES = {
-    "dev": Profile(examples=160, comparison_examples=48, seed=None),
-    "ci": Profile(examples=160, comparison_examples=48, seed=0),
-    "nightly": Profile(examples=1000, comparison_examples=250, seed=None),
+    "dev": Profile(examples=160, form_examples=24, comparison_examples=48, seed=None),
+    "ci": Profile(examples=160, form_examples=24, comparison_examples=48, seed=0),
+    "nightly": Profile(examples=1000, form_examples=250, comparison_examples=250, seed=None),
 }

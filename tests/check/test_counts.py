@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from siglip_verify.case import DTYPES, EXCHANGES, Case, itemsize
 from siglip_verify.checks.counts import handed_over, message_row, operations
+from siglip_verify.checks.form import Form
 from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
 from siglip_verify.plan import closed_form, plan
@@ -147,7 +148,7 @@ def test_the_largest_rank_counts() -> None:
 # ------------------------------------------------------------------ totals
 def test_each_rank_is_totalled_with_what_gloo_should_send() -> None:
     wire = [WireCount(rank=0, peer=1, phase="forward", wire_bytes=7, segments=2)]
-    step = step_messages(CASE, gather_by_scatters(), wire, planned=False)
+    step = step_messages(CASE, gather_by_scatters(), wire, form=None)
     assert step.verdict == "pass"
     first, second, _ = rank_totals(step)
     assert (first.sends, first.receives, first.collectives, first.payload_bytes) == (0, 0, 4, 4 * BLOCK)
@@ -158,12 +159,12 @@ def test_each_rank_is_totalled_with_what_gloo_should_send() -> None:
 
 
 def test_nothing_is_modelled_of_a_step_with_an_operation_that_was_not_measured() -> None:
-    (total, *_) = rank_totals(step_messages(CASE, [event(0, 0, "unknown")], None, planned=False))
+    (total, *_) = rank_totals(step_messages(CASE, [event(0, 0, "unknown")], None, form=None))
     assert (total.modelled_wire_bytes, total.wire_bytes, total.collectives) == (None, None, 1)
 
 
 def test_collectives_are_totalled_by_phase_and_kind_with_their_ring_messages() -> None:
-    forward, backward = collective_rows(step_messages(CASE, gather_by_scatters(), None, planned=False))
+    forward, backward = collective_rows(step_messages(CASE, gather_by_scatters(), None, form=None))
     assert (forward.phase, forward.kind, forward.calls, forward.payload_bytes) == ("forward", "all_gather", 1, BLOCK)
     assert (forward.ring_messages, forward.ring_bytes) == (2, 2 * BLOCK)
     assert (backward.phase, backward.kind, backward.calls, backward.payload_bytes) == (
@@ -178,14 +179,25 @@ def test_collectives_are_totalled_by_phase_and_kind_with_their_ring_messages() -
 # ------------------------------------------------------------------ the step
 def test_sends_are_matched_with_their_receives() -> None:
     case = Case(exchange="shift", world_size=3)
-    step = step_messages(case, planned(case), None, planned=True)
+    step = step_messages(case, planned(case), None, form=Form())
     assert step.verdict == "pass"
     assert len(step.matches) == 2 * 3 * 2
     assert {(m.dst_rank - m.src_rank) % 3 for m in step.matches[:2]} == {1}
     assert all(m.src_sequence in (0, 2, 4, 6) and m.dst_sequence in (1, 3, 5, 7) for m in step.matches)
 
 
-@pytest.mark.parametrize("planned_too", [True, False])
-def test_a_step_that_departs_from_the_plan_is_a_finding_of_ours_alone(planned_too: bool) -> None:
-    step = step_messages(CASE, gather_by_scatters(), None, planned=planned_too)
-    assert {finding.name for finding in step.findings} == ({"differs-from-plan"} if planned_too else set())
+@pytest.mark.parametrize("form", [Form(), None])
+def test_a_step_that_departs_from_the_plan_is_a_finding_of_ours_alone(form: Form | None) -> None:
+    step = step_messages(CASE, gather_by_scatters(), None, form=form)
+    assert {finding.name for finding in step.findings} == ({"differs-from-plan"} if form else set())
+
+
+def test_a_step_is_held_against_the_plan_of_its_own_form() -> None:
+    case = Case(exchange="shift", world_size=3)
+    assert step_messages(case, planned(case), None, form=Form()).findings == ()
+    for form in (Form(memory="constant"), Form(memory="recompute"), Form(ragged=True), Form(check_shapes=True)):
+        found = {finding.name for finding in step_messages(case, planned(case), None, form=form).findings}
+        assert found == {"differs-from-plan"}
+    assert (
+        step_messages(case, planned(case), None, form=Form(overlap=True)).findings == ()
+    )  # another order of work alone

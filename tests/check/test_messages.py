@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from siglip_verify.case import DTYPES
-from siglip_verify.checks.conformance import compare
+from siglip_verify.checks.conformance import compare, dtypes
 from siglip_verify.checks.ledger import byte_matrix, in_order, match, tally
 from siglip_verify.checks.messages import FINDINGS, NOTES, lint, notes
 from siglip_verify.plan import PHASES, Plan, closed_form, plan
@@ -140,7 +140,7 @@ def test_a_right_schedule_is_without_findings_in_any_order_of_its_events(
     planned, dtype = drawn
     log = recorded(planned, dtype)
     order.shuffle(log)
-    assert compare(planned, log, dtype=dtype) == ()
+    assert compare(planned, log, dtypes=dtypes(dtype)) == ()
     numel = planned.batch * planned.dim
     assert lint(log, world_size=planned.world_size, dtype=dtype, feature_numel=numel, waits_seen=True) == ()
     assert notes(log) == ()
@@ -276,7 +276,7 @@ PLANNED = plan("bidir", 4, BATCH, DIM, 4)
     ],
 )
 def test_compare_sees_a_difference_in_every_field(field: str, value: object, said: str) -> None:
-    (finding,) = compare(PLANNED, change(recorded(PLANNED), at(0, 0), **{field: value}), dtype="float32")
+    (finding,) = compare(PLANNED, change(recorded(PLANNED), at(0, 0), **{field: value}), dtypes=dtypes("float32"))
     assert (finding.name, finding.rank) == ("differs-from-plan", 0)
     assert said in finding.detail
 
@@ -313,6 +313,21 @@ def test_compare_sees_swapped_operations() -> None:
     log = change(change(recorded(PLANNED), at(0, 0), sequence=100), at(0, 1), sequence=0)
     log = change(log, at(0, 100), sequence=1)
     assert names(compare(PLANNED, log)) == {("differs-from-plan", 0)}
+
+
+def test_compare_knows_the_dtype_of_everything_that_travels() -> None:
+    options = {"memory": "constant", "overlap": True, "grad_itemsize": 4, "agrees": True, "compares": True}
+    planned = plan("shift", 4, BATCH, DIM, 2, **options)
+    dtype_of = {"shapes": "int64", "upstream gradient": "float64", "text gradient": "float32"}
+    carries = {(rank, event.sequence): event.carries for rank in range(4) for event in planned.events(rank)}
+    log = recorded(planned, "bfloat16")
+    log = [msgspec.structs.replace(e, dtype=dtype_of.get(carries[e.rank, e.sequence], "bfloat16")) for e in log]
+    assert compare(planned, log, dtypes=dtypes("bfloat16", "float32")) == ()
+    for event in log:
+        changed = change(log, lambda other, event=event: other is event, dtype="float16")
+        assert names(compare(planned, changed, dtypes=dtypes("bfloat16", "float32"))) == {
+            ("differs-from-plan", event.rank)
+        }
 
 
 @given(plans(), st.data())

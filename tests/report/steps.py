@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from siglip_verify.case import DTYPES, EXCHANGES, Case, Exchange, itemsize
 from siglip_verify.checks.counts import message_row
+from siglip_verify.checks.form import Form
 from siglip_verify.checks.ledger import byte_matrix
 from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
@@ -63,7 +64,7 @@ def wire(case: Case, posted: list[Event]) -> list[WireCount]:
 def step(exchange: Exchange = "bidir", world_size: int = 3, **fields: Any) -> StepMessages:
     case = Case(exchange=exchange, world_size=world_size, batch=8, dim=64, dtype="float32", seed=1)
     posted = events(case)
-    return msgspec.structs.replace(step_messages(case, posted, wire(case, posted), planned=True), **fields)
+    return msgspec.structs.replace(step_messages(case, posted, wire(case, posted), form=Form()), **fields)
 
 
 def report(of: StepMessages, **fields: Any) -> MessageReport:
@@ -161,4 +162,4 @@ def _timed(
         posted_s = START_S + sum(pause for pause, _ in turns) * 1e-6
         returned_s = None if event.sequence == unreturned else posted_s + turns[-1][1] * 1e-6
         timed.append(msgspec.structs.replace(event, posted_s=posted_s, returned_s=returned_s))
-    return step_messages(case, timed, None, planned=False)
+    return step_messages(case, timed, None, form=None)

@@ -20,7 +20,6 @@ from siglip_verify.records import Event
 from siglip_verify.result import StepMessages
 from siglip_verify.run import step
 from siglip_verify.run.counting import count_step
-from siglip_verify.run.declare import has_plan
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.logs import read_logs, recorded
@@ -181,13 +180,6 @@ def test_a_reduce_scatter_costs_twice_what_it_must_on_gloo_and_the_other_ways_no
 
 def test_with_one_rank_no_gradient_has_to_come_home(worlds: Worlds) -> None:
     assert gather_backward(worlds, Case(world_size=1)) == ()
-
-
-def test_arguments_that_change_what_is_sent_take_our_loss_off_its_plan() -> None:
-    assert has_plan(LossSpec())
-    assert has_plan(LossSpec(args={"cache_labels": True, "chunk_size": 2}))
-    assert not has_plan(LossSpec(args={"memory": "constant"}))
-    assert not has_plan(LossSpec(target="my_loss.py:Loss"))
 
 
 def by_hand(counted: StepMessages) -> Counter[tuple[str, int, int]]:

@@ -64,6 +64,10 @@ def _nothing(evidence: Evidence) -> Statement:
     """Say that no hypothesis holds, and which were tried."""
     seen = evidence.plain
     tried = [str(hypothesis.__doc__).split("\n")[0].rstrip(".") for hypothesis in (*MESSAGES, *NUMBERS)]
+    if evidence.needed("rows"):
+        return Statement(
+            "ragged", "only ranks with different numbers of rows go wrong: their padding, their divisor or their rows"
+        )
     if seen is None:
         return Statement(
             "unknown", "no case failed and ended when it was run again: a race, such as something read before a wait"

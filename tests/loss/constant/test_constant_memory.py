@@ -30,7 +30,7 @@ ONE_UPSTREAM = Dimensions(upstream=("one", "scaled"))
 
 def check_messages(case: Case, steps: list[jobs.Step]) -> None:
     events = [event for step in steps for event in step.events]
-    assert conformance.compare(planned(case), events, dtype=case.dtype) == ()
+    assert conformance.compare(planned(case), events, dtypes=conformance.dtypes(case.dtype)) == ()
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
