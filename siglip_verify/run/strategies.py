@@ -51,7 +51,7 @@ def cases(
 ) -> Case:
     """Draw a case of one exchange at one of some world sizes.
 
-    Sizes are drawn with `sampled_from`, from ranges that differ: Hypothesis copies what was drawn alike over each other,
+    Sizes are drawn with `sampled_from`, from ranges that differ: what is drawn alike Hypothesis copies over each other,
     and goes on from there, so that of 25 cases 15 would have one world size and 12 one row.
     """
     of = dimensions or Dimensions()
