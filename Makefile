@@ -18,9 +18,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps open_clip_torch
 	touch $@
 
-verify: $(READY)  ## Check our loss and open_clip's on real gloo processes; write reports/
-	$(BIN)/siglip-verify check --report-dir $(REPORTS)
-	$(BIN)/siglip-verify bugs --quick
+verify: $(READY)  ## Check our loss and open_clip's on real gloo processes, plant known bugs; write reports/
+	$(BIN)/siglip-verify check --bugs quick --report-dir $(REPORTS)
 
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs

@@ -168,6 +168,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         cases: Number of distinct cases judged.
         unknown_cases: How many of those came to no judgement.
         worst: For each quantity judged, the worst share of its bound and the case line that gave it.
+        shares: For each quantity judged, the share of its bound in every case, to three digits.
         elapsed_s: Seconds in these cases, measured.
         note: Why cases were left out, if they were.
     """
@@ -180,6 +181,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     worst: dict[Quantity, Worst]
     elapsed_s: float
     note: str = ""
+    shares: dict[Quantity, tuple[float, ...]] = {}
 
 
 class Worst(msgspec.Struct, frozen=True, kw_only=True):

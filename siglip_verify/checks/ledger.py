@@ -173,10 +173,14 @@ def byte_matrix(operations: Iterable[Operation], world_size: int) -> tuple[tuple
     """Add up the payload bytes of the messages from each rank (row) to each rank (column).
 
     Only sends count: what a collective moves between two ranks is for its algorithm to choose. Of a loss that uses
-    several groups, pass one group's operations: src and dst are ranks of the group.
+    several groups, pass one group's operations: src and dst are ranks of the group. A send to a rank that there is not
+    is left out; `messages.lint` names it.
     """
     matrix = [[0] * world_size for _ in range(world_size)]
     for operation in operations:
-        if operation.kind == "send" and operation.src is not None and operation.dst is not None:
-            matrix[operation.src][operation.dst] += operation.payload_bytes
+        src, dst = operation.src, operation.dst
+        if operation.kind != "send" or src is None or dst is None:
+            continue
+        if 0 <= src < world_size and 0 <= dst < world_size:
+            matrix[src][dst] += operation.payload_bytes
     return tuple(tuple(row) for row in matrix)

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from siglip_verify.case import Case
 from siglip_verify.checks import conformance, messages
 from siglip_verify.checks.form import Form, planned_step
-from siglip_verify.checks.ledger import match
+from siglip_verify.checks.ledger import byte_matrix, match
+from siglip_verify.checks.totals import wire_matrix
 from siglip_verify.records import CaseResult, Event, Finding, RankFailure, WireCount
 from siglip_verify.result import Match, StepMessages
 
@@ -91,4 +92,6 @@ def _joined(
         findings=tuple(findings),
         failures=tuple(failures),
         notes=tuple(note.detail for note in messages.notes(events)),
+        payload_matrix=byte_matrix(events, case.world_size),
+        wire_matrix=None if wire is None else wire_matrix(wire, case.world_size),
     )

@@ -22,6 +22,9 @@ def check(
     seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
     features: Annotated[Path | None, Parameter(help="A batch of your own: .npz or .safetensors.")] = None,
+    bugs: Annotated[Literal["none", "quick", "all"], Parameter(help="Known bugs to plant, to see them caught.")] = (
+        "none"
+    ),
     report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
     report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
 ) -> int:
@@ -33,6 +36,7 @@ def check(
     siglip-verify check
     siglip-verify check --loss my_loss.py:SigLipLoss --exchanges bidir --world-sizes 2-5
     siglip-verify check --loss my_pkg.loss:SigLipLoss --arg local_loss=true --examples 500
+    siglip-verify check --bugs quick --report-dir reports --report html,json
     ```
 
     Every setting may also stand in the environment (`SIGLIP_VERIFY_WORLD_SIZES=1-4`) or in `[tool.siglip_verify]` of
@@ -49,5 +53,6 @@ def check(
         timeout_s=timeout,
         report_dir=report_dir,
         features=features,
+        bugs=bugs,
     )
     return show(lambda listener: run(chosen, listener), report_dir, report)

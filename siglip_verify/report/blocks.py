@@ -15,6 +15,10 @@ from siglip_verify.result import Basis
 Tone = Literal["", "pass", "mismatch", "unknown", "muted"]
 
 
+Fact = tuple[str, str]
+"""A name, and what is to be said of it."""
+
+
 class Value(NamedTuple):
     """Text, and the verdict whose colour it wears; no meaning is carried by colour alone."""
 
@@ -31,6 +35,7 @@ class Column(msgspec.Struct, frozen=True):
         basis: counted, measured or modelled; shown on a third header row.
         is_number: Whether its values are aligned to the right.
         is_extra: Whether it is left out where there is little room.
+        is_prose: Whether its values may be broken into lines.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Column(msgspec.Struct, frozen=True):
     basis: Basis | None = None
     is_number: bool = True
     is_extra: bool = False
+    is_prose: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +94,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     tone: Tone
     lead: str = ""
     heat_maps: tuple[HeatMap, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: tuple[Fact, ...] = ()
     verbatim: tuple[Verbatim, ...] = ()
     replay: str = ""

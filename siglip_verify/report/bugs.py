@@ -1,44 +1,22 @@
-"""The verifier held against the catalogue, as blocks of text: score, bugs, controls, weaker checkers."""
+"""The verifier held against the catalogue, as `siglip-verify bugs` prints it: text, Markdown, JSON."""
 
 from __future__ import annotations
 
 import msgspec
 from rich.console import Console
 
-from siglip_verify.report import words
-from siglip_verify.report.blocks import Column, Table, Value
-from siglip_verify.report.console.final import say, table
-from siglip_verify.result import BugResult, CatalogueResult, ControlResult
+from siglip_verify.report.console.final import known_bugs
+from siglip_verify.report.sections import bug_line as line
+from siglip_verify.report.sections import bug_tables as tables
+from siglip_verify.report.sections import bugs_headline as headline
+from siglip_verify.result import CatalogueResult
 
-
-def headline(result: CatalogueResult) -> str:
-    """Say the score in one line."""
-    caught = sum(bool(bug.caught) for bug in result.bugs)
-    accepted = sum(control.verdict == "pass" for control in result.controls)
-    parts = [f"{caught} of {words.plural(len(result.bugs), 'planted bug')} caught"]
-    if result.controls:
-        parts.append(f"{accepted} of {words.plural(len(result.controls), 'right loss')} accepted")
-    return f"{result.verdict.upper()}: {', '.join(parts)}, seed {result.seed}, {words.seconds(result.elapsed_s)}"
-
-
-def tables(result: CatalogueResult) -> list[Table]:
-    """Return what was found as tables, those with nothing in them left out."""
-    made = [_bugs(result), _controls(result), _weaker(result)]
-    return [shown for shown in made if shown.rows]
-
-
-def line(result: BugResult | ControlResult) -> str:
-    """Say one result in one line, as it comes in."""
-    if isinstance(result, ControlResult):
-        return f"{result.id}: {'accepted' if result.verdict == 'pass' else result.verdict}, {result.cases} cases"
-    return f"{result.id}: {_caught(result)}"
+__all__ = ["headline", "json", "line", "markdown", "render", "tables"]
 
 
 def render(result: CatalogueResult, console: Console) -> None:
     """Print the score, then everything it rests on."""
-    say(console, headline(result), style="bold green" if result.verdict == "pass" else "bold red")
-    for shown in tables(result):
-        table(shown, console)
+    known_bugs(result, console)
 
 
 def markdown(result: CatalogueResult) -> str:
@@ -55,61 +33,3 @@ def markdown(result: CatalogueResult) -> str:
 def json(result: CatalogueResult) -> bytes:
     """Return the same as JSON."""
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
-
-
-def _caught(bug: BugResult) -> str:
-    if not bug.caught:
-        return f"MISSED in {bug.cases} cases"
-    how = "" if bug.caught == "mismatch" else f"a rank {bug.caught}, "
-    return f"{how}case {bug.cases}"
-
-
-def _bugs(result: CatalogueResult) -> Table:
-    return Table(
-        caption="Planted bugs: caught at which case (counted), at which W, by what, and what the user reads.",
-        columns=(
-            Column("bug", is_number=False),
-            Column("caught", is_number=False),
-            Column("W"),
-            Column("by", is_number=False, is_extra=True),
-            Column("says", is_number=False),
-        ),
-        rows=tuple(
-            (
-                Value(bug.id),
-                Value(_caught(bug), "" if bug.caught else "mismatch"),
-                Value(_world_size(bug)),
-                Value(", ".join(bug.findings or bug.quantities) or words.NOTHING),
-                Value(bug.diagnosis or words.NOTHING, "" if bug.named else "muted"),
-            )
-            for bug in result.bugs
-        ),
-    )
-
-
-def _world_size(bug: BugResult) -> str:
-    return next((word[2:] for word in bug.case.split() if word.startswith("W=")), words.NOTHING)
-
-
-def _controls(result: CatalogueResult) -> Table:
-    return Table(
-        caption="Losses that are right, though written differently.",
-        columns=(Column("loss", is_number=False), Column("verdict", is_number=False), Column("cases"),
-                 Column("what it is", is_number=False)),
-        rows=tuple(
-            (Value(c.id), Value(c.verdict, c.verdict), Value(words.count(c.cases)), Value(c.sentence))
-            for c in result.controls
-        ),
-    )  # fmt: skip
-
-
-def _weaker(result: CatalogueResult) -> Table:
-    return Table(
-        caption="What a weaker checker would have missed, of the bugs that show in numbers.",
-        columns=(Column("checker", is_number=False), Column("misses"), Column("of"),
-                 Column("among them", is_number=False)),
-        rows=tuple(
-            (Value(w.name), Value(words.count(len(w.missed))), Value(words.count(w.of)), Value(", ".join(w.missed)))
-            for w in result.weaker
-        ),
-    )  # fmt: skip

@@ -16,7 +16,7 @@ from siglip_verify.case import Case
 from siglip_verify.records import Cell
 from siglip_verify.report import diagnosis, sections, words
 from siglip_verify.report.blocks import Entry
-from siglip_verify.result import LossResult, Report
+from siglip_verify.result import CatalogueResult, LossResult, Report
 
 
 def render(report: Report) -> bytes:
@@ -26,6 +26,8 @@ def render(report: Report) -> bytes:
     for index, (name, loss) in enumerate(zip(names, report.losses, strict=True)):
         earlier = names[:index].count(name)  # suites of the same name would be merged
         suites.add_testsuite(_suite(loss, report, f"{name} ({earlier + 1})" if earlier else name))
+    if report.catalogue is not None:
+        suites.add_testsuite(_known_bugs(report.catalogue))
     if not report.losses:
         nothing = TestSuite("siglip_verify")
         nothing.add_testcase(_nothing_checked("siglip_verify"))
@@ -76,6 +78,26 @@ def _beside(loss: LossResult, name: str) -> Iterator[TestCase]:
     if loss.verdict != "pass" and loss.cells and not told and not beside:
         problem = Failure if loss.verdict == "mismatch" else Error
         yield _problem_case("verdict", name, problem(f"the verdict on this loss is {loss.verdict}", loss.verdict))
+
+
+def _known_bugs(catalogue: CatalogueResult) -> TestSuite:
+    """Make a test case of each planted bug, which fails where it was missed, and of each right loss."""
+    suite = TestSuite("known bugs")
+    for bug in catalogue.bugs:
+        missed = Failure(f"missed in {words.plural(bug.cases, 'case')}: {words.one_line(bug.sentence)}", "mismatch")
+        suite.add_testcase(_timed(bug.id, None if bug.caught else missed, bug.elapsed_s))
+    for control in catalogue.controls:
+        problem = Error if control.verdict == "unknown" else Failure
+        refused = problem(f"a right loss came to {control.verdict} on {words.one_line(control.case)}", control.verdict)
+        suite.add_testcase(_timed(control.id, None if control.verdict == "pass" else refused, control.elapsed_s))
+    return suite
+
+
+def _timed(title: str, problem: Failure | Error | None, elapsed_s: float) -> TestCase:
+    case = TestCase(words.one_line(title), "known bugs", elapsed_s if math.isfinite(elapsed_s) else 0.0)
+    if problem is not None:
+        case.result = [problem]
+    return case
 
 
 def _problem_case(title: str, name: str, problem: Failure | Error) -> TestCase:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from siglip_verify.report import diagnosis, sections, words
-from siglip_verify.report.blocks import Column, Entry, Table, Verbatim
+from siglip_verify.report.blocks import Column, Entry, Fact, Table, Verbatim
 from siglip_verify.result import LossResult, Report
 
 LIMIT_BYTES = 1 << 20  # what GitHub takes of a job summary; more, and it shows nothing
@@ -42,6 +42,12 @@ def _parts(report: Report) -> Iterator[str]:
             yield _entry(entry, loss)
     for loss in report.losses:
         yield from _loss(loss)
+    if report.catalogue is not None:
+        yield f"### {_MARKS[report.catalogue.verdict]} {text(sections.bugs_headline(report.catalogue))}"
+        for shown in sections.bug_tables(report.catalogue):
+            yield _folded("Known bugs", _table(shown))
+    if report.modelled is not None:
+        yield _folded("Modelled", _facts(sections.modelled(report.modelled)))
     yield _folded("Settings and environment", _facts([*sections.settings(report), *sections.environment(report)]))
     yield text(f"{sections.summary(report)}.")
 
@@ -52,6 +58,10 @@ def _loss(loss: LossResult) -> Iterator[str]:
         yield _folded("Equivalence", _table(sections.equivalence(loss.cells)), _facts(sections.nearest(loss.cells)))
     for shown in sections.messages(loss.messages):
         yield _folded("Messages", _table(shown))
+    for shown in sections.costs(loss):
+        yield _folded("Time and memory", _table(shown))
+    if loss.coverage:
+        yield _folded("Coverage", _facts(sections.coverage(loss)))
     if loss.left_out:
         yield _folded("Left out", _facts(sections.left_out(loss)))
 
@@ -92,7 +102,7 @@ def _entry(entry: Entry, loss: LossResult) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _facts(facts: Sequence[sections.Fact]) -> str:
+def _facts(facts: Sequence[Fact]) -> str:
     return "\n".join(f"- {text(name)}: {text(value)}" for name, value in facts)
 
 

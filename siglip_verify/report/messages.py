@@ -182,11 +182,11 @@ def totals(rows: Sequence[RankTotal]) -> Table:
     )
 
 
-def matrices(report: MessageReport) -> list[Table]:
+def matrices(step: StepMessages) -> list[Table]:
     """Show bytes from rank to rank: payload of messages, and what the sockets sent."""
-    shown = [("Payload bytes of messages from rank (row) to rank (column): counted.", report.payload_matrix)]
-    if report.wire_matrix is not None:
-        shown.append(("Bytes on the wire from rank (row) to rank (column): measured.", report.wire_matrix))
+    shown = [("Payload bytes of messages from rank (row) to rank (column): counted.", step.payload_matrix)]
+    if step.wire_matrix is not None:
+        shown.append(("Bytes on the wire from rank (row) to rank (column): measured.", step.wire_matrix))
     return [_matrix(caption, values) for caption, values in shown if any(map(any, values))]
 
 

@@ -37,19 +37,28 @@ def headline(report: Report) -> str:
     unjudged = [place for place in places if place not in failing and world_sizes_of(*place, "unknown")]
     cases = plural(report.cases, "case")
     exchanges = plural(len(places), "exchange")
+    planted = _planted(report)
     match report.verdict:
         case "pass":
             sizes = {cell.world_size for loss in report.losses for cell in loss.cells if cell.cases}
             equal = "equals" if len(places) == 1 else "equal"
-            return f"PASS: {_checked(report)} {equal} the single-device oracle on {cases}, W = {ranges(sizes)}"
+            return f"PASS: {_checked(report)} {equal} the single-device oracle on {cases}, W = {ranges(sizes)}{planted}"
         case "mismatch":
             fail = "fails" if len(failing) == 1 else "fail"
             more = [f"{len(unjudged)} more came to no judgement"] if unjudged else []
             said = [f"{len(failing)} of {exchanges} {fail}{_named(failing, 'mismatch')}", *more]
-            return f"MISMATCH: {'; '.join(said)}; {cases} judged"
+            return f"MISMATCH: {'; '.join(said)}; {cases} judged{planted}"
         case "unknown":
             said = f"{len(unjudged)} of {exchanges} came to no judgement{_named(unjudged, 'unknown')}"
             return f"UNKNOWN: {said if places else 'nothing was checked'}; {cases} judged"
+
+
+def _planted(report: Report) -> str:
+    """Say how many of the planted bugs were caught, where some were planted."""
+    if report.catalogue is None:
+        return ""
+    bugs = report.catalogue.bugs
+    return f"; {sum(bool(bug.caught) for bug in bugs)} of {plural(len(bugs), 'planted bug')} caught"
 
 
 def exchanges_of(loss: LossResult) -> list[str]:
@@ -130,6 +139,30 @@ def count(value: int | None) -> str:
 def seconds(value: float) -> str:
     """Say a duration."""
     return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+
+
+def milliseconds(value: float) -> str:
+    """Say a duration in seconds as milliseconds, in three digits."""
+    return f"{value * 1e3:.3g}" if value < 1 else f"{value * 1e3:,.0f}"
+
+
+def short_time(value: float) -> str:
+    """Say a duration in few characters: `4 ms`, `0.25 s`, `30 us`."""
+    return _in_units(value, ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")))
+
+
+def num_bytes(value: float) -> str:
+    """Say a number of bytes in few characters: `17.5 kB`."""
+    return _in_units(value, ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")))
+
+
+def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Say a value in the largest unit of which it has at least one, in three digits; 0 without a unit."""
+    if not value:
+        return "0"
+    size, unit = next((each for each in units if abs(value) >= each[0] * (1 - 1e-9)), units[-1])
+    scaled = value / size
+    return f"{scaled:,.0f} {unit}" if abs(scaled) >= 100 else f"{scaled:.3g} {unit}"
 
 
 def rate(cases: int, elapsed_s: float) -> str:

@@ -33,7 +33,6 @@ QUICK = (
     "p2p-no-grad",
     "gather-local-grad",
     "ddp-scale",
-    "constant-without-gradient",
     "bidir-ping-pong",
     "bidir-no-remainder",
     "remote-positives",
@@ -128,7 +127,7 @@ def _run_control(worlds: Worlds, control: Control, seed: int) -> ControlResult:
     started = time.perf_counter()
     traits = load_traits(worlds, control.spec)
     judge = CaseJudge(worlds, control.spec, traits, planned=False)
-    exchanges = control.exchanges if traits.takes_exchange else control.exchanges[:1]
+    exchanges: tuple[Exchange, ...] = ("bidir", "shift", "reduce", "gather") if traits.takes_exchange else ("bidir",)
     strategy = _drawn(exchanges, (1, *WORLD_SIZES), dimensions_of(control.spec, traits)[0])
     outcome, caught = _first_caught(judge, strategy, seed)
     return ControlResult(

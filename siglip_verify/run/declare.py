@@ -9,7 +9,7 @@ import shlex
 
 import msgspec
 
-from siglip_verify.adapt import OURS, LossSpec
+from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, open_clip_installed, resolve
 from siglip_verify.case import Case, Exchange, format_case
 from siglip_verify.checks.form import Form
 from siglip_verify.plan import has_form
@@ -89,6 +89,12 @@ def judged_declaration(spec: LossSpec) -> str:
     return declaration(spec) + (f"; judged with {', '.join(checks)}" if checks else "")
 
 
+def shown_target(spec: LossSpec) -> str:
+    """Return where a loss is, as a user names it: open_clip's by its name, wherever that is installed."""
+    installed = open_clip_installed() and spec.target == resolve(OPEN_CLIP)
+    return OPEN_CLIP if installed else spec.target
+
+
 def replay_line(case: Case, spec: LossSpec) -> str:
     """Return the shell line that runs one case of a loss again."""
     words = ["siglip-verify", "replay", format_case(case), *declared_flags(spec)]
@@ -100,7 +106,7 @@ def declared_flags(spec: LossSpec) -> list[str]:
     default = with_own_convention(LossSpec(target=spec.target, args=spec.args))
     flags: list[str] = []
     if spec.target != OURS:
-        flags += ["--loss", spec.target]
+        flags += ["--loss", shown_target(spec)]
     for argument in spec.arguments:
         flags += ["--arg", argument]
     for field in ("reduction", "normalizer", "scale_parameter", "bias_parameter"):

@@ -8,7 +8,7 @@ import msgspec
 
 from siglip_verify.case import Exchange
 from siglip_verify.records import CaseResult, Cell
-from siglip_verify.result import LossResult, Report
+from siglip_verify.result import BugResult, ControlResult, LossResult, Report
 from siglip_verify.run.settings import Settings
 
 
@@ -55,11 +55,17 @@ class LossDone(msgspec.Struct, frozen=True):
     result: LossResult
 
 
+class Planted(msgspec.Struct, frozen=True):
+    """A known bug was planted, or a right loss held against the same check."""
+
+    result: BugResult | ControlResult
+
+
 class RunDone(msgspec.Struct, frozen=True):
     """The finished result."""
 
     report: Report
 
 
-Event = RunStarted | LossStarted | CaseJudged | CellDone | Counting | LossDone | RunDone
+Event = RunStarted | LossStarted | CaseJudged | CellDone | Counting | LossDone | Planted | RunDone
 Listener = Callable[[Event], None]

@@ -12,7 +12,8 @@ from siglip_verify import given
 from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
 from siglip_verify.checks.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
-from siglip_verify.result import LeftOut, LossResult, StepMessages, worst
+from siglip_verify.result import BlockCoverage, LeftOut, LossResult, StepCost, StepMessages, worst
+from siglip_verify.run import cost, probe
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
 from siglip_verify.run.declare import (
     exchanges_of,
@@ -20,6 +21,7 @@ from siglip_verify.run.declare import (
     has_plan,
     judged_declaration,
     replay_line,
+    shown_target,
     with_own_checks,
 )
 from siglip_verify.run.diagnose import diagnose_mismatch
@@ -29,7 +31,7 @@ from siglip_verify.run.limits import dimensions_of, load_traits, strided_case, s
 from siglip_verify.run.search import Outcome, hung, search
 from siglip_verify.run.settings import LossPlan, Settings
 from siglip_verify.run.strategies import allot, cases
-from siglip_verify.world import Worlds
+from siglip_verify.world import WorldError, Worlds
 
 UNKNOWNS_ALLOWED = 1  # a second one ends the exchange
 HANGS_ALLOWED = 1  # likewise of mismatches that only the deadline ended
@@ -81,9 +83,10 @@ class LossRun:
             self._run_exchange(exchange)
         self._try_strided_features()
         counted = self._count_steps()
+        coverage, costs = self._probe(), self._measure()
         return LossResult(
             name=spec.name,
-            target=spec.target,
+            target=shown_target(spec),
             declared=judged_declaration(spec),
             verdict=worst(
                 [
@@ -101,26 +104,61 @@ class LossRun:
                 for step in counted
             ),
             sample_step=sample_of(counted),
+            coverage=tuple(coverage),
+            costs=tuple(costs),
         )
 
     def _count_steps(self) -> list[StepMessages]:
         """Count a step of every exchange and world size where no rank failed; what is wrong there counts as a case."""
         steps: list[StepMessages] = []
-        for cell in self._cells:
-            if not cell.cases or (cell.exchange, cell.world_size) in self._failed:
-                continue
+        for cell in self._ended():
             self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
             case = table_case(cell.exchange, cell.world_size)
             step = count_step(self._worlds, self._spec, self._traits, case, planned=self._judge_case.planned)
             if cell.verdict == "pass":
-                self._take_in(step)
+                self._take_in(
+                    CaseResult(case=case, verdict=step.verdict, findings=step.findings, failures=step.failures)
+                )
             if not step.failures:
                 steps.append(step)
         return steps
 
-    def _take_in(self, step: StepMessages) -> None:
-        """Add what is wrong with a counted step, where the cases of its cell showed nothing."""
-        result = CaseResult(case=step.case, verdict=step.verdict, findings=step.findings, failures=step.failures)
+    def _ended(self) -> list[Cell]:
+        """Return the cells in which cases were judged and no rank failed: further steps will end there too."""
+        return [cell for cell in self._cells if cell.cases and (cell.exchange, cell.world_size) not in self._failed]
+
+    def _probe(self) -> list[BlockCoverage]:
+        """Probe each exchange at the largest W at which a picture can be read."""
+        seen: list[BlockCoverage] = []
+        for exchange in self._exchanges:
+            cells = [c for c in self._ended() if c.exchange == exchange and c.world_size <= probe.LARGEST_WORLD_SIZE]
+            for cell in cells[-1:]:
+                self._listener(Counting(self._spec.name, exchange, cell.world_size))
+                probed = probe.probe(self._judge_case, exchange, cell.world_size)
+                seen += [probed.seen] if probed.seen is not None else []
+                if cell.verdict == "pass":
+                    for result in probed.wrong[:1]:
+                        self._take_in(result)
+        return seen
+
+    def _measure(self) -> list[StepCost]:
+        """Time a step of each exchange that passes, and count what it keeps; a rank that fails gives no judgement."""
+        costs: list[StepCost] = []
+        for world_size in cost.timed_world_sizes(self._settings.world_sizes):
+            passed = [c for c in self._ended() if c.world_size == world_size and c.verdict == "pass"]
+            cases = [table_case(cell.exchange, world_size) for cell in passed]
+            for case in cases[:1]:
+                self._listener(Counting(self._spec.name, case.exchange, world_size))
+            try:
+                costs += cost.step_costs(self._worlds, self._spec, self._traits, cases)
+            except WorldError as error:
+                if not error.failures:
+                    raise
+                self._take_in(CaseResult(case=cases[0], verdict="unknown", failures=error.failures))
+        return costs
+
+    def _take_in(self, result: CaseResult) -> None:
+        """Add what is wrong with a step beside the cases, where those of its cell showed nothing."""
         if result.verdict == "mismatch":
             self._add_counterexample(result)
         elif result.verdict == "unknown":
@@ -221,6 +259,7 @@ class LossRun:
             cases=sum(verdict != "unknown" for verdict in verdicts),
             unknown_cases=unknown,
             worst=worst_shares(outcome.results.values()),
+            shares=all_shares(outcome.results.values()),
             elapsed_s=sum(result.elapsed_s for result in outcome.results.values()),
             note=note,
         )
@@ -236,3 +275,12 @@ def worst_shares(results: Iterable[CaseResult]) -> dict[Quantity, Worst]:
             if share.quantity not in found or not share.share <= found[share.quantity].share:
                 found[share.quantity] = Worst(share=share.share, case=format_case(result.case))
     return found
+
+
+def all_shares(results: Iterable[CaseResult]) -> dict[Quantity, tuple[float, ...]]:
+    """Return the share of each quantity in every case, to three digits: what can be seen in a picture."""
+    found: dict[Quantity, list[float]] = {}
+    for result in results:
+        for share in result.shares:
+            found.setdefault(share.quantity, []).append(float(f"{share.share:.3g}"))
+    return {quantity: tuple(shares) for quantity, shares in found.items()}

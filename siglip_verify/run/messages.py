@@ -10,11 +10,10 @@ import msgspec
 
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.checks.counts import message_row
-from siglip_verify.checks.ledger import byte_matrix
-from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.checks.totals import collective_rows, rank_totals
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
-from siglip_verify.run.declare import declaration, exchanges_of, form_of, has_plan
+from siglip_verify.run.declare import declaration, exchanges_of, form_of, has_plan, shown_target
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
@@ -52,12 +51,10 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
     counted = sorted((each for each in steps if not each.failures), key=lambda s: EXCHANGES.index(s.case.exchange))
     return MessageReport(
         name=spec.name,
-        target=spec.target,
+        target=shown_target(spec),
         declared=declaration(spec),
         step=step,
         totals=rank_totals(step),
-        payload_matrix=byte_matrix(step.events, case.world_size),
-        wire_matrix=None if step.wire is None else wire_matrix(step.wire, case.world_size),
         rows=tuple(
             message_row(s.case, s.events, s.wire, form=form_of(spec), has_plan=traits.takes_exchange) for s in counted
         ),

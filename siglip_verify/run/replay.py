@@ -11,12 +11,12 @@ from siglip_verify.checks.step_messages import messages_of
 from siglip_verify.records import Cell, Counterexample
 from siglip_verify.result import LossResult
 from siglip_verify.run.counting import unknown_operations
-from siglip_verify.run.declare import has_plan, judged_declaration, replay_line, with_own_checks
+from siglip_verify.run.declare import has_plan, judged_declaration, replay_line, shown_target, with_own_checks
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
-from siglip_verify.run.loss_run import worst_shares
+from siglip_verify.run.loss_run import all_shares, worst_shares
 from siglip_verify.world import Worlds
 
 
@@ -39,6 +39,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
         cases=int(result.verdict != "unknown"),
         unknown_cases=int(result.verdict == "unknown"),
         worst=worst_shares([result]),
+        shares=all_shares([result]),
         elapsed_s=result.elapsed_s,
     )
     listener(CellDone(spec.name, cell, 1))
@@ -47,7 +48,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     step = messages_of(result, watched.events)
     return LossResult(
         name=spec.name,
-        target=spec.target,
+        target=shown_target(spec),
         declared=judged_declaration(spec),
         verdict=result.verdict,
         cells=(cell,),

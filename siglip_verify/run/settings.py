@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
@@ -20,6 +21,8 @@ from siglip_verify.run.declare import exchanges_of, with_own_convention
 from siglip_verify.run.strategies import PROFILES, Profile
 
 MAX_WORLD_SIZE = 64
+Planted = Literal["none", "quick", "all"]
+PLANTED: tuple[Planted, ...] = get_args(Planted)
 
 
 class SettingsError(UsageError):
@@ -45,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         timeout_s: Seconds that a rank may take for one case.
         report_dir: Where reports are written; None writes none.
         features: A file with the user's own batch, checked beside the drawn cases; None is none.
+        bugs: Which known bugs are planted to see them caught.
     """
 
     losses: tuple[LossPlan, ...]
@@ -55,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float
     report_dir: Path | None
     features: Path | None = None
+    bugs: Planted = "none"
 
     def described(self) -> dict[str, str]:
         """Return every setting in words, for the report."""
@@ -67,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "timeout": f"{self.timeout_s:g} s a case",
             "report folder": str(self.report_dir or "none"),
             "own features": str(self.features or "none"),
+            "known bugs": f"{self.bugs} planted",
         }
 
 
@@ -81,6 +87,7 @@ def settings(
     timeout_s: float = 20.0,
     report_dir: Path | str | None = None,
     features: Path | str | None = None,
+    bugs: str = "none",
 ) -> Settings:
     """Check what was asked for and fill in what was not.
 
@@ -96,6 +103,8 @@ def settings(
     of = PROFILES[profile]
     if examples is not None and examples < 1:
         raise SettingsError(f"examples must be at least 1, the cases for each exchange; got {examples}")
+    if bugs not in PLANTED:
+        raise SettingsError(f"known bugs are planted as one of {', '.join(PLANTED)}; got {bugs!r}")
     if not 0 < timeout_s <= 86_400:
         raise SettingsError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
     if seed is not None and not 0 <= seed < 1 << 63:
@@ -111,6 +120,7 @@ def settings(
         timeout_s=timeout_s,
         report_dir=Path(report_dir) if report_dir is not None else None,
         features=_features(features),
+        bugs=bugs,
     )
 
 

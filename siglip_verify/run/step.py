@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Generator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,34 +66,56 @@ def wire_meter() -> WireMeter:
 _GATES = itertools.count()  # ranks measure the same steps, so their gates have the same numbers
 
 
-def _step(
-    spec: LossSpec, loss_traits: Traits, case: Case, recorder: Recorder, *observers: WireMeter
-) -> RankRecord | Rejected:
+class Prepared(NamedTuple):
+    """A loss on this rank, and its part of a case as leaves: images, texts, scale, bias."""
+
+    loss: AdaptedLoss
+    leaves: tuple[Tensor, Tensor, Tensor, Tensor]
+    upstream: float
+
+    def forward(self) -> Tensor:
+        """Return the loss."""
+        return self.loss(*self.leaves)
+
+
+def prepare(spec: LossSpec, loss_traits: Traits, case: Case) -> Prepared:
+    """Build the loss on this rank and draw its part of a case.
+
+    Raises:
+        LossSpecError: It cannot be built as declared.
+    """
     rank = context().rank
     inputs = features.draw(case)
     image = _leaf(features.lay_out(inputs.images[rank], case.layout), case.frozen != "image")
     text = _leaf(features.lay_out(inputs.texts[rank], case.layout), case.frozen != "text")
-    scale, bias = _leaf(inputs.scale), _leaf(inputs.bias)
+    loss = AdaptedLoss(
+        spec,
+        loss_traits,
+        exchange=case.exchange,
+        rank=rank,
+        world_size=case.world_size,
+        chunk_size=case.chunk_size,
+    )
+    return Prepared(loss, (image, text, _leaf(inputs.scale), _leaf(inputs.bias)), inputs.upstream[rank])
+
+
+def _step(
+    spec: LossSpec, loss_traits: Traits, case: Case, recorder: Recorder, *observers: WireMeter
+) -> RankRecord | Rejected:
     try:
-        loss = AdaptedLoss(
-            spec,
-            loss_traits,
-            exchange=case.exchange,
-            rank=rank,
-            world_size=case.world_size,
-            chunk_size=case.chunk_size,
-        )
+        prepared = prepare(spec, loss_traits, case)
+        image, text, scale, bias = prepared.leaves
         with recorder:
             with _phase("forward", *observers, recorder):
-                value = loss(image, text, scale, bias)
+                value = prepared.forward()
             with _phase("backward", *observers, recorder):
                 if value.requires_grad:
-                    (value * inputs.upstream[rank]).backward()  # type: ignore[no-untyped-call]
-        scale_grad, bias_grad = loss.scalar_grads(scale, bias)
+                    (value * prepared.upstream).backward()  # type: ignore[no-untyped-call]
+        scale_grad, bias_grad = prepared.loss.scalar_grads(scale, bias)
     except LossSpecError as error:
         return Rejected(str(error))
     return RankRecord(
-        rank=rank,
+        rank=context().rank,
         loss=value.item(),
         image_grad=_array(image.grad),
         text_grad=_array(text.grad),

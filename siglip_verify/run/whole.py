@@ -18,8 +18,11 @@ import torch
 
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import EXCHANGES, Case
-from siglip_verify.result import LossResult, Report, worst
-from siglip_verify.run.events import Event, Listener, LossDone, RunDone, RunStarted
+from siglip_verify.records import Verdict
+from siglip_verify.result import CatalogueResult, LossResult, Modelled, Report, worst
+from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
+from siglip_verify.run.cost import modelled
+from siglip_verify.run.events import Event, Listener, LossDone, Planted, RunDone, RunStarted
 from siglip_verify.run.loss_run import LossRun
 from siglip_verify.run.replay import run_one
 from siglip_verify.run.settings import LossPlan, Settings, settings
@@ -79,7 +82,9 @@ def check(
 
 def run(chosen: Settings, listener: Listener | None = None, worlds: Worlds | None = None) -> Report:
     """Run what the settings say and return the finished result."""
-    return _report(chosen, listener, lambda pool, plan, tell: LossRun(pool, plan, chosen, tell)(), worlds)
+    return _report(
+        chosen, listener, lambda pool, plan, tell: LossRun(pool, plan, chosen, tell)(), worlds, modelled=modelled()
+    )
 
 
 def run_case(chosen: Settings, case: Case, listener: Listener | None = None) -> Report:
@@ -92,6 +97,7 @@ def _report(
     listener: Listener | None,
     check_loss: Callable[[Worlds, LossPlan, Listener], LossResult],
     worlds: Worlds | None = None,
+    modelled: Modelled | None = None,
 ) -> Report:
     tell = listener or _nobody
     started, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
@@ -102,17 +108,36 @@ def _report(
         for plan in chosen.losses:
             results.append(check_loss(pool, plan, tell))
             tell(LossDone(results[-1]))
+        catalogue = _catalogue(pool, chosen, tell)
+    verdicts: list[Verdict] = [*(result.verdict for result in results), *([catalogue.verdict] if catalogue else [])]
     report = Report(
-        verdict=worst(result.verdict for result in results),
+        verdict=worst(verdicts),
         started_at=started_at.isoformat(timespec="seconds"),
         elapsed_s=time.perf_counter() - started,
         cases=sum(cell.cases for result in results for cell in result.cells),
         environment=environment(),
         settings=chosen.described(),
         losses=tuple(results),
+        catalogue=catalogue,
+        modelled=modelled,
     )
     tell(RunDone(report))
     return report
+
+
+def _catalogue(worlds: Worlds, chosen: Settings, tell: Listener) -> CatalogueResult | None:
+    """Hold the same check against known bugs, as far as the settings say."""
+    if chosen.bugs == "none":
+        return None
+    everything = chosen.bugs == "all"
+    return run_catalogue(
+        worlds,
+        chosen_bugs(() if everything else QUICK),
+        seed=chosen.seed,
+        controls=all_controls() if everything else (),
+        weaker=everything,
+        progress=lambda result: tell(Planted(result)),
+    )
 
 
 @contextlib.contextmanager

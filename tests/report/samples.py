@@ -11,19 +11,35 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from siglip_verify.case import EXCHANGES, Case, Exchange
+from siglip_verify.checks.ledger import byte_matrix
 from siglip_verify.records import (
     CaseResult,
     Cell,
     Counterexample,
     Event,
     Finding,
+    Matrix,
     Quantity,
     RankFailure,
     Share,
     Verdict,
     Worst,
 )
-from siglip_verify.result import LeftOut, LossResult, MessageRow, Report, StepMessages, worst
+from siglip_verify.result import (
+    BlockCoverage,
+    BugResult,
+    CatalogueResult,
+    ControlResult,
+    LeftOut,
+    LossResult,
+    MessageRow,
+    Modelled,
+    ModelledStep,
+    Report,
+    StepCost,
+    StepMessages,
+    worst,
+)
 
 HOSTILE = "<script>alert(1)</script>"
 QUANTITIES: tuple[Quantity, ...] = (
@@ -54,7 +70,92 @@ def cell(exchange: Exchange, world_size: int, verdict: Verdict = "pass", **chang
         },
         "elapsed_s": 0.5 + world_size / 10,
     }
+    worst: dict[Quantity, Worst] = (cells | changes)["worst"]
+    cells["shares"] = {quantity: strewn(most.share, (cells | changes)["cases"]) for quantity, most in worst.items()}
     return Cell(exchange=exchange, world_size=world_size, verdict=verdict, **cells | changes)
+
+
+def strewn(most: float, cases: int) -> tuple[float, ...]:
+    """Shares of some cases, the largest first."""
+    return tuple(float(f"{most * (1 - turn * 0.618 % 1) ** 3:.3g}") for turn in range(cases))
+
+
+def block_coverage(exchange: Exchange, world_size: int = 4, unseen: tuple[int, int] | None = None) -> BlockCoverage:
+    """What the probe sees of a right exchange, or of one in which a block is not counted."""
+    ranks = range(world_size)
+    ones = tuple(tuple(1.0 for _ in ranks) for _ in ranks)
+    eye = tuple(tuple(float(i == j) for j in ranks) for i in ranks)
+    seen = tuple(tuple(float((i, j) != unseen) for j in ranks) for i in ranks)
+    named = [("counted in forward", seen, ones), ("heard of in backward", seen, ones)]
+    named += [("positives in forward", eye, eye), ("positives in backward", eye, eye)]
+    matrices = tuple(
+        Matrix(title=title, rows="images of rank", columns="texts of rank", values=values, expected=expected)
+        for title, values, expected in named
+    )
+    return BlockCoverage(exchange=exchange, world_size=world_size, matrices=matrices)
+
+
+def step_cost(exchange: Exchange, world_size: int) -> StepCost:
+    median_s = 0.002 * world_size ** (2 if exchange == "reduce" else 1)
+    kept = 1024 * world_size + (512 if exchange in ("reduce", "gather") else 0)
+    return StepCost(
+        exchange=exchange,
+        world_size=world_size,
+        batch=8,
+        dim=64,
+        dtype="float32",
+        seconds=(median_s * 1.5, median_s, median_s * 0.75),
+        kept_bytes=kept,
+    )
+
+
+def modelled() -> Modelled:
+    """Every form from 8 to 4,096 ranks."""
+    forms = (*EXCHANGES, "bidir constant", "shift constant")
+    return Modelled(
+        cluster="h100-ib: 8 H100 a host",
+        batch=2048,
+        dim=1152,
+        dtype="bfloat16",
+        steps=tuple(
+            ModelledStep(
+                form=form,
+                world_size=1 << power,
+                calls=2 if form == "gather" else (1 << power) * (2 - form.endswith("constant")),
+                sent_bytes=9.4e6 * (1 << power) * (1 + (form == "reduce")),
+                held_bytes=70_000_000 if form.endswith("constant") else 45_000_000 << power,
+                step_s=2e-4 * (1 + index) * (1 << power),
+                fits=True,
+            )
+            for index, form in enumerate(forms)
+            for power in range(3, 13)
+        ),
+        fastest="gather at W = 8 to 2,048; bidir constant at W = 4,096",
+    )
+
+
+def catalogue(**changes: Any) -> CatalogueResult:
+    """Two bugs caught, one of them named, and a right loss accepted."""
+    fields: dict[str, Any] = {
+        "id": "bidir-no-remainder",
+        "sentence": "the last single hop of bidir is left out when W is even",
+        "source": "a fork of open_clip",
+        "caught": "mismatch",
+        "cases": 1,
+        "case": str(Case(world_size=2)),
+        "quantities": ("loss", "text_grad"),
+        "findings": (),
+        "diagnosis": "At W = 4, ranks 0 and 2 never see each other's texts: the last single hop is missing",
+        "named": True,
+        "missed_by": (),
+        "elapsed_s": 0.5,
+    }
+    raised = fields | {"id": "raises", "caught": "raised", "quantities": (), "diagnosis": "", "named": False}
+    control = ControlResult(
+        id="textbook", sentence="the formula, gathered", verdict="pass", cases=25, case="", elapsed_s=1.0
+    )
+    found = {"seed": 0, "bugs": (BugResult(**fields | changes), BugResult(**raised)), "controls": (control,)}
+    return CatalogueResult(**found, elapsed_s=4.5)
 
 
 def message_row(exchange: Exchange, world_size: int, **changes: Any) -> MessageRow:
@@ -87,6 +188,8 @@ def loss(name: str = "siglip_verify.loss:SigLipLoss", **changes: Any) -> LossRes
         "declared": "mean over ranks of sums divided by b",
         "cells": tuple(cell(exchange, size) for exchange in EXCHANGES for size in range(1, 5)),
         "messages": tuple(message_row(exchange, size) for exchange in EXCHANGES for size in range(1, 5)),
+        "coverage": tuple(block_coverage(exchange) for exchange in EXCHANGES),
+        "costs": tuple(step_cost(exchange, size) for size in (2, 4) for exchange in EXCHANGES),
     } | changes
     fields.setdefault("verdict", worst([each.verdict for each in fields["cells"]]))
     return LossResult(name=name, **fields)
@@ -100,6 +203,7 @@ def report(*losses: LossResult, **changes: Any) -> Report:
         "cases": sum(each.cases for one in losses for each in one.cells),
         "environment": {"python": "3.11.9", "torch": "2.13.0+cpu", "back end": "gloo, one process a rank, on loopback"},
         "settings": {"exchanges": "bidir, shift, reduce, gather", "world sizes": "1-4", "seed": "0"},
+        "modelled": modelled(),
     } | changes
     return Report(losses=losses, **fields)
 
@@ -133,7 +237,10 @@ def step_messages(world_size: int = 3) -> StepMessages:
                 )
             )
     return StepMessages(
-        case=Case(world_size=world_size, batch=8, dim=64, dtype="float32"), events=tuple(events), wire=None
+        case=Case(world_size=world_size, batch=8, dim=64, dtype="float32"),
+        events=tuple(events),
+        wire=None,
+        payload_matrix=byte_matrix(events, world_size),
     )
 
 
@@ -154,7 +261,7 @@ def passing() -> Report:
             for size in range(1, 5)
         ),
     )
-    return report(loss(sample_step=step_messages()), comparison)
+    return report(loss(sample_step=step_messages()), comparison, catalogue=catalogue())
 
 
 def text_share(share: float = 4.1e14, **changes: Any) -> Share:
@@ -197,7 +304,11 @@ def mismatching() -> Report:
         for exchange in EXCHANGES
         for size in range(1, 5)
     )
-    return report(loss("my_loss.py:Loss", cells=cells, counterexamples=(counterexample(),)))
+    coverage = (block_coverage("bidir", unseen=(0, 2)), *(block_coverage(exchange) for exchange in EXCHANGES[1:]))
+    return report(
+        loss("my_loss.py:Loss", cells=cells, counterexamples=(counterexample(),), coverage=coverage, costs=()),
+        catalogue=catalogue(caught="", cases=25),
+    )
 
 
 def failures() -> tuple[RankFailure, ...]:
@@ -269,6 +380,12 @@ def hostile() -> Report:
         messages=(message_row("bidir", 2, operations=NASTY, note=NASTY, dtype=NASTY),),
     )
     return report(nasty, environment={NASTY: NASTY}, settings={NASTY: NASTY}, started_at=NASTY)
+
+
+def many() -> Report:
+    """Ten thousand cases that pass: 625 for each of four exchanges at four world sizes, every share of each."""
+    cells = tuple(cell(exchange, size, cases=625) for exchange in EXCHANGES for size in range(1, 5))
+    return report(loss(cells=cells, sample_step=step_messages()))
 
 
 def large() -> Report:

@@ -12,7 +12,7 @@ from siglip_verify.checks.counts import message_row
 from siglip_verify.checks.form import Form
 from siglip_verify.checks.ledger import byte_matrix
 from siglip_verify.checks.step_messages import step_messages
-from siglip_verify.checks.totals import collective_rows, rank_totals, wire_matrix
+from siglip_verify.checks.totals import collective_rows, rank_totals
 from siglip_verify.plan import gloo_wire_bytes, plan
 from siglip_verify.records import Event, Finding, RankFailure, WireCount
 from siglip_verify.result import GatherBackwardCost, MessageReport, StepMessages
@@ -78,8 +78,6 @@ def report(of: StepMessages, **fields: Any) -> MessageReport:
         "declared": "mean over ranks of sums divided by b",
         "step": of,
         "totals": rank_totals(of),
-        "payload_matrix": byte_matrix(of.events, case.world_size),
-        "wire_matrix": None if of.wire is None else wire_matrix(of.wire, case.world_size),
         "rows": tuple(message_row(each.case, each.events, each.wire) for each in counted),
         "collectives": tuple(row for each in counted for row in collective_rows(each)),
         "gather_backward": (
@@ -111,6 +109,8 @@ def mismatching() -> MessageReport:
         whole,
         events=stuck,
         wire=None,
+        payload_matrix=byte_matrix(stuck, 2),
+        wire_matrix=None,
         matches=whole.matches[1:2],
         findings=(Finding(name="unmatched-send", rank=0, detail="rank 0: send to rank 1, which never receives it"),),
         failures=(

@@ -7,10 +7,12 @@ becomes markup, anything that would be fetched, output that depends on the proce
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -106,16 +108,68 @@ def test_marks_stand_above_the_bound_where_the_share_does() -> None:
 
 def test_exchanges_with_the_same_counts_share_a_line() -> None:
     source = html.render(samples.report(samples.loss())).decode()
-    calls = source[source.index('id="messages-1-chart-1-1-title"') :]
-    assert re.findall(r'<text class="name".*?>(.*?)</text>', calls[: calls.index("</svg>")]) == [
-        "bidir, shift",
-        "reduce",
-        "gather",
-    ]
+    calls = source[source.index('id="compared-1-chart-1-title"') :]
+    calls = calls[: calls.index("</svg>")]
+    assert re.findall(r'<text class="name".*?>(.*?)</text>', calls) == ["bidir", "shift", "reduce", "gather"]
+    assert calls.count("<polyline") == 3
+
+
+def test_labels_of_lines_neither_cover_each_other_nor_leave_the_chart() -> None:
+    source = html.render(samples.passing()).decode()
+    charts = re.findall(r'<svg class="chart".*?</svg>', source, re.S)
+    lined = [chart for chart in charts if "<polyline" in chart]
+    assert len(lined) == 12, "four charts for each loss, four modelled"
+    for chart in lined:
+        heights = sorted(float(y) for y in re.findall(r'<text class="name" x="[\d.]+" y="([\d.]+)"', chart))
+        assert all(below - above >= 14.9 for above, below in itertools.pairwise(heights))
+        assert heights[0] >= 40
+        assert heights[-1] <= 205
+
+
+def test_every_case_is_a_dot_and_many_are_a_density() -> None:
+    few, many = html.render(samples.passing()).decode(), html.render(samples.many()).decode()
+    drawn = "".join(re.findall(r'<path class="dots [a-z]*" d="(.*?)"', few))
+    assert drawn.count("M") == sum(
+        len(shares) for loss in samples.passing().losses for cell in loss.cells for shares in cell.shares.values()
+    )
+    assert "shade-5" not in few.partition("</style>")[2]
+    assert 'class="dots' not in many
+    assert "10,000 cases as a density" in many
+    assert len(set(re.findall(r'<path class="(shade-\d)"', many))) == 5
+
+
+def test_dots_beyond_the_bound_stand_out() -> None:
+    source = html.render(samples.mismatching()).decode()
+    beyond = "".join(re.findall(r'<path class="dots mismatch" d="(.*?)"', source))
+    cells = samples.mismatching().losses[0].cells
+    assert beyond.count("M") == sum(not s <= 1 for cell in cells for each in cell.shares.values() for s in each)
+
+
+def test_a_block_that_is_not_counted_stands_out_in_forward_and_backward() -> None:
+    source = html.render(samples.mismatching()).decode()
+    maps = re.findall(r'<table class="heat">.*?</table>', source[source.index('id="coverage"') :], re.S)
+    wrong = [[re.sub("<.*?>", "", cell) for cell in re.findall(r'<td class="mismatch.*?</td>', each)] for each in maps]
+    assert wrong[:2] == [["0"], ["0"]]
+    assert len(maps) == 4 + 2 * 3, "all four where one is wrong, else two"
+
+
+def test_what_is_modelled_stands_apart_from_what_was_measured() -> None:
+    source = html.render(samples.passing()).decode()
+    apart = source[source.index('<div class="modelled">') : source.index('<section id="known_bugs"')]
+    assert apart.count("modelled</tspan>") == 4
+    assert "measured</tspan>" not in apart
+    assert "modelled</tspan>" not in source.replace(apart, "")
+
+
+def test_a_planted_bug_that_was_missed_is_said_in_the_head_and_in_its_row() -> None:
+    document = page(samples.mismatching())
+    assert "1 of 2 planted bugs caught" in document.words
+    assert "MISSED in 25 cases" in document.words
 
 
 def test_the_sample_step_is_shown_hop_by_hop() -> None:
     text = page(samples.passing()).words
+    assert "Payload of messages, bytes" in text
     assert "Forward, hop by hop: 1 hop." in text
     assert "Backward, hop by hop: 1 hop." in text
 
@@ -197,6 +251,14 @@ def test_the_page_made_again_from_json_in_another_process_is_the_same(tmp_path: 
     assert again.stdout == b"".join(map(html.render, reports))
 
 
-@pytest.mark.parametrize("name", ["large", "passing"])
+@pytest.mark.parametrize("name", ["large", "many", "passing"])
 def test_a_page_is_small_enough_to_send(name: str) -> None:
     assert len(html.render(getattr(samples, name)())) < 1 << 19
+
+
+def test_ten_thousand_cases_are_rendered_within_seconds_from_json_of_a_few_megabytes() -> None:
+    text = dump(samples.many())
+    assert len(text) < 4 << 20
+    started = time.process_time()
+    assert html.render(load(text)) == html.render(samples.many())
+    assert time.process_time() - started < 10

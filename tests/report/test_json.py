@@ -82,8 +82,8 @@ def test_the_same_result_gives_the_same_bytes_in_the_order_of_the_record() -> No
         (b"{", "a report is JSON; got "),
         (b"\xff", "a report is JSON; got "),
         (b"[" * 100_000, "a report is JSON; got "),
-        (b"[]", "a report has schema_version 1; got schema_version=None"),
-        (b'{"schema_version": 999}', "a report has schema_version 1; got schema_version=999"),
+        (b"[]", "a report has schema_version 2; got schema_version=None"),
+        (b'{"schema_version": 999}', "a report has schema_version 2; got schema_version=999"),
     ],
 )
 def test_what_is_no_report_is_refused_with_the_mend(text: bytes, says: str) -> None:

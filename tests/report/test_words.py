@@ -19,7 +19,10 @@ from . import samples
 @pytest.mark.parametrize(
     ("report", "headline"),
     [
-        (samples.passing(), "PASS: 4 exchanges of 2 losses equal the single-device oracle on 640 cases, W = 1..4"),
+        (
+            samples.passing(),
+            "PASS: 4 exchanges of 2 losses equal the single-device oracle on 640 cases, W = 1..4; 2 of 2 planted bugs caught",  # noqa: E501
+        ),
         (
             samples.report(samples.loss(cells=(samples.cell("shift", 2, cases=1),))),
             "PASS: 1 exchange of 1 loss equals the single-device oracle on 1 case, W = 2",
@@ -30,7 +33,7 @@ from . import samples
         ),
         (
             samples.mismatching(),
-            "MISMATCH: 1 of 4 exchanges fails: bidir of my_loss.py:Loss at W = 2, 4; 320 cases judged",
+            "MISMATCH: 1 of 4 exchanges fails: bidir of my_loss.py:Loss at W = 2, 4; 320 cases judged; 1 of 2 planted bugs caught",  # noqa: E501
         ),
         (
             samples.unjudged(),

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from siglip_verify.records import CaseResult, Cell
 from siglip_verify.report import sections, words
-from siglip_verify.report.blocks import Entry, Table, Tone, Value
+from siglip_verify.report.blocks import Entry, Fact, Table, Tone, Value
 from siglip_verify.report.console import diagnosis
-from siglip_verify.result import LossResult, Report
+from siglip_verify.result import CatalogueResult, LossResult, Report
 
 WIDE = 120
 STYLES: dict[Tone, str] = {"": "", "pass": "green", "mismatch": "bold red", "unknown": "bold yellow", "muted": "dim"}
@@ -31,6 +31,11 @@ def render(report: Report, console: Console) -> None:
     say(console, words.headline(report), style=STYLES[report.verdict], wrap=console.is_terminal)
     for loss in report.losses:
         _loss(loss, console)
+    if report.catalogue is not None:
+        say(console)
+        known_bugs(report.catalogue, console)
+    if report.modelled is not None:
+        _facts("Modelled", sections.modelled(report.modelled), console)
     _facts("Settings", sections.settings(report), console)
     _facts("Environment", sections.environment(report), console)
     say(console)
@@ -46,9 +51,19 @@ def _loss(loss: LossResult, console: Console) -> None:
         fact_lines(sections.nearest(loss.cells), console)
     for shown in sections.messages(loss.messages):
         table(shown, console)
+    for shown in sections.costs(loss):
+        table(shown, console)
+    _facts("Coverage", sections.coverage(loss), console)
     entries(sections.counterexamples(loss.counterexamples), console)
     entries(sections.unjudged_cases(loss.unknowns), console)
     _facts("Left out", sections.left_out(loss), console)
+
+
+def known_bugs(result: CatalogueResult, console: Console) -> None:
+    """Print the score against the catalogue, then everything it rests on."""
+    say(console, sections.bugs_headline(result), style="bold green" if result.verdict == "pass" else "bold red")
+    for shown in sections.bug_tables(result):
+        table(shown, console)
 
 
 def found_so_far(
@@ -121,14 +136,14 @@ def entries(shown: Sequence[Entry], console: Console) -> None:
             say(console, entry.replay, indent=3 * _INDENT)
 
 
-def _facts(title: str, facts: Sequence[sections.Fact], console: Console) -> None:
+def _facts(title: str, facts: Sequence[Fact], console: Console) -> None:
     if facts:
         say(console)
         say(console, title, style="bold")
         fact_lines(facts, console)
 
 
-def fact_lines(facts: Sequence[sections.Fact], console: Console, *, indent: int = _INDENT) -> None:
+def fact_lines(facts: Sequence[Fact], console: Console, *, indent: int = _INDENT) -> None:
     """Print names and what is to be said of each, in two columns."""
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="dim", max_width=max(8, console.width // 3), overflow="fold")

@@ -23,7 +23,7 @@ def render_messages(report: MessageReport, console: Console) -> None:
         table(shown, console)
     if step.events:
         table(messages.totals(report.totals), console)
-    for shown in messages.matrices(report):
+    for shown in messages.matrices(report.step):
         table(shown, console)
     for shown in sections.messages(report.rows):
         table(shown, console)

@@ -19,10 +19,20 @@ from rich.text import Text
 
 from siglip_verify.case import Case
 from siglip_verify.records import CaseResult, Cell
-from siglip_verify.report import words
+from siglip_verify.report import sections, words
 from siglip_verify.report.console import final
 from siglip_verify.result import LossResult
-from siglip_verify.run.events import CaseJudged, CellDone, Counting, Event, LossDone, LossStarted, RunDone, RunStarted
+from siglip_verify.run.events import (
+    CaseJudged,
+    CellDone,
+    Counting,
+    Event,
+    LossDone,
+    LossStarted,
+    Planted,
+    RunDone,
+    RunStarted,
+)
 
 _REFRESHES_PER_SECOND = 8
 
@@ -109,6 +119,7 @@ class ConsoleListener:
         self._losses: list[Progress] = []
         self._finished = False
         self._live: Live | None = None
+        self._planted = ""
         self._started_s = clock()
 
     def __enter__(self) -> ConsoleListener:
@@ -148,6 +159,9 @@ class ConsoleListener:
                 self._losses[-1].now = f"counting messages of {event.exchange}, W = {event.world_size}"
             case LossDone():
                 self._losses[-1].result = event.result
+            case Planted():
+                self._planted = sections.bug_line(event.result)
+                self._line(self._planted)
             case RunDone():
                 is_moving = self._live is not None
                 self._stop_moving()
@@ -175,7 +189,8 @@ class ConsoleListener:
     def _picture(self) -> Group:
         if not self._losses:
             return Group(Text(f"starting processes  {self._elapsed(self._started_s)}"))
-        return Group(*(self._loss_picture(progress) for progress in self._losses))
+        planted = [Text(f"known bugs  {self._planted}")] if self._planted else []
+        return Group(*(self._loss_picture(progress) for progress in self._losses), *planted)
 
     def _loss_picture(self, progress: Progress) -> RichTable:
         grid = RichTable.grid(padding=(0, 2))

@@ -1,28 +1,33 @@
-"""Calls, payload and wire bytes against W, a line an exchange."""
+"""Lines against W: one a series, each with its name at its right end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from siglip_verify.report import words
-from siglip_verify.report.html.chart import BOTTOM, CHARACTER, TOP, WIDTH, Chart, Line, Mark, Tick, at, bands
-from siglip_verify.result import MessageRow
+from siglip_verify.report.html.chart import BOTTOM, CHARACTER, TOP, WIDTH, Chart, Line, Mark, Tick, apart, at, bands
 
-_LOWER_BOUND = "lower bound"
 _TICKS = 5
-_LABEL_GAP = 12.0
-_FAINT = 9  # the dash of the lower bound
+_LABEL_GAP = 15.0
+_LEAST = 1e-12  # what is smaller is drawn as nothing
+_FAINT = 9  # the dash of a line that is no series
+
+Say = Callable[[float], str]
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One line: its name and its values by W, ascending."""
+    """One line: whose values it shows, by W, ascending; a faint one stands for no exchange and has no marks."""
 
-    name: str
-    values: dict[int, int]
+    names: tuple[str, ...]
+    values: dict[int, float]
+    faint: bool = False
+
+    @property
+    def name(self) -> str:
+        """All of its names."""
+        return ", ".join(self.names)
 
     @property
     def last(self) -> int:
@@ -30,58 +35,35 @@ class Series(msgspec.Struct, frozen=True):
         return max(self.values)
 
 
-def line_charts(rows: Sequence[MessageRow]) -> Iterator[Chart]:
-    """Make charts of calls, payload and wire bytes against W, one line an exchange; none if there is but one W."""
-    if len({row.world_size for row in rows}) < 2:
-        return
-    bound = Series(_LOWER_BOUND, {row.world_size: row.lower_bound_bytes for row in _ascending(rows)})
-    payload = _series(rows, lambda row: row.counted_payload_bytes)
-    wire = _series(rows, lambda row: row.wire_bytes)
-    if calls := _series(rows, _calls):
-        yield _line_chart("Calls", "a rank, counted", calls, words.count)
-    if payload:
-        yield _line_chart("Payload", "bytes a rank, counted", [*payload, bound], _bytes)
-    if wire:
-        yield _line_chart("Wire", "bytes a rank, measured", [*wire, bound], _bytes)
+def series_of(values: Mapping[str, Mapping[int, float]]) -> list[Series]:
+    """Make a line of each name that has values; names with the same values share a line."""
+    furthest = max((size for by_size in values.values() for size in by_size), default=0)
+    names: dict[tuple[tuple[int, float], ...], list[str]] = {}
+    for name, by_size in values.items():
+        if by_size:
+            until = "" if max(by_size) == furthest else f", W < {max(by_size) + 1}"
+            names.setdefault(tuple(sorted(by_size.items())), []).append(name + until)
+    return [Series(tuple(shared), dict(line)) for line, shared in names.items()]
 
 
-def _calls(row: MessageRow) -> int | None:
-    if row.counted_messages is None and row.counted_collectives is None:
-        return None
-    return (row.counted_messages or 0) + (row.counted_collectives or 0)
+def line_chart(title: str, subtitle: str, series: Sequence[Series], say: Say, *, powers: bool = False) -> Chart:
+    """Draw lines against W, from zero up, or by powers of ten.
 
-
-def _ascending(rows: Sequence[MessageRow]) -> list[MessageRow]:
-    return sorted(rows, key=lambda row: row.world_size)
-
-
-def _series(rows: Sequence[MessageRow], value: Callable[[MessageRow], int | None]) -> list[Series]:
-    """Collect one value by exchange and W; exchanges with the same values share a line."""
-    by_exchange: dict[str, dict[int, int]] = {row.exchange: {} for row in rows}
-    for row in _ascending(rows):
-        number = value(row)
-        if number is not None:
-            by_exchange[row.exchange][row.world_size] = number
-    furthest = max(row.world_size for row in rows)
-    names: dict[tuple[tuple[int, int], ...], list[str]] = {}
-    for exchange, values in by_exchange.items():
-        if values:
-            until = "" if max(values) == furthest else f", W < {max(values) + 1}"
-            names.setdefault(tuple(values.items()), []).append(exchange + until)
-    return [Series(", ".join(exchanges), dict(values)) for values, exchanges in names.items()]
-
-
-def _line_chart(title: str, subtitle: str, series: list[Series], say: Callable[[int], str]) -> Chart:
-    steps = _steps(max(number for one in series for number in one.values.values()))
-    left = 12 + CHARACTER * max(len(say(step)) for step in steps)
-    right = WIDTH - 10 - CHARACTER * max(len(one.name) for one in series)
+    Args:
+        title: What it shows.
+        subtitle: In which unit, and whether counted, measured or modelled.
+        series: One line each; at least one.
+        say: Writes a value.
+        powers: Whether both axes are logarithmic; values must then be above zero.
+    """
+    numbers = [number for one in series for number in one.values.values()]
+    ticks = _powers(numbers) if powers else _steps(max(numbers))
+    left = 14 + CHARACTER * max(len(say(tick)) for tick in ticks)
+    right = WIDTH - 12 - CHARACTER * max(len(name) for one in series for name in one.names)
     x_of, x_ticks = bands([size for one in series for size in one.values], left, right)
-
-    def height(number: int) -> float:
-        return at(BOTTOM - number / steps[-1] * (BOTTOM - TOP))
-
-    labels = _apart([height(one.values[one.last]) for one in series])
-    ends = [f"{one.name} {words.count(one.values[one.last])} at W = {one.last}" for one in series]
+    height = _scale(ticks, powers=powers)
+    labels = iter(apart([height(one.values[one.last]) for one in series for _ in one.names], _LABEL_GAP))
+    ends = [f"{one.name} {say(one.values[one.last])} at W = {one.last:,}" for one in series]
     return Chart(
         title=title,
         subtitle=subtitle,
@@ -90,44 +72,48 @@ def _line_chart(title: str, subtitle: str, series: list[Series], say: Callable[[
         left=at(left),
         right=at(right),
         x_ticks=x_ticks,
-        y_ticks=tuple(Tick(height(step), say(step)) for step in steps),
-        marks=tuple(_marks(series, x_of, height)),
+        y_ticks=tuple(Tick(at(height(tick)), say(tick)) for tick in ticks),
+        marks=tuple(_marks(series, x_of, height, say)),
         lines=tuple(
             Line(
-                points=tuple((at(x_of(size)), height(number)) for size, number in one.values.items()),
-                dash=index if one.name != _LOWER_BOUND else _FAINT,
-                label=one.name,
-                label_y=labels[index],
+                points=tuple((at(x_of(size)), at(height(number))) for size, number in one.values.items()),
+                dash=_FAINT if one.faint else index,
+                labels=tuple(Tick(next(labels), name) for name in one.names),
             )
             for index, one in enumerate(series)
         ),
     )
 
 
-def _marks(series: list[Series], x_of: Callable[[int], float], height: Callable[[int], float]) -> Iterator[Mark]:
-    for one in series:
-        for size, number in one.values.items() if one.name != _LOWER_BOUND else ():
-            yield Mark(at(x_of(size)), height(number), 0, "", f"{one.name}, W = {size}: {words.count(number)}")
+def _marks(
+    series: Sequence[Series], x_of: Callable[[int], float], height: Callable[[float], float], say: Say
+) -> Iterator[Mark]:
+    for index, one in enumerate(series):
+        for size, number in one.values.items() if not one.faint else ():
+            yield Mark(at(x_of(size)), at(height(number)), index % 4, "", f"{one.name}, W = {size:,}: {say(number)}")
 
 
-def _steps(largest: int) -> list[int]:
+def _scale(ticks: Sequence[float], *, powers: bool) -> Callable[[float], float]:
+    """Place the first tick at the bottom of the plot and the last at its top."""
+
+    def where(number: float) -> float:
+        return math.log10(max(number, _LEAST)) if powers else number
+
+    low, high = where(ticks[0]), where(ticks[-1])
+    return lambda number: BOTTOM - (where(number) - low) / (high - low) * (BOTTOM - TOP)
+
+
+def _steps(largest: float) -> list[float]:
     """Return 0 and round steps up to at least the largest value."""
-    unit = 10 ** max(0, math.floor(math.log10(max(largest, 1) / _TICKS)))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * _TICKS >= largest)
+    if largest < _LEAST:
+        return [0.0, 1.0]
+    unit = 10.0 ** math.floor(math.log10(largest / _TICKS))
+    step = next(unit * factor for factor in (1, 2, 5, 10, 20) if unit * factor * _TICKS >= largest)
     return [step * index for index in range(max(1, math.ceil(largest / step)) + 1)]
 
 
-def _apart(heights: Sequence[float]) -> list[float]:
-    """Move labels so that none covers another, keeping their order and the lowest inside the plot."""
-    order = sorted(range(len(heights)), key=lambda index: -heights[index])
-    placed = {index: heights[index] for index in order}
-    for below, above in pairwise(order):
-        placed[above] = min(placed[above], placed[below] - _LABEL_GAP)
-    return [at(placed[index]) for index in range(len(heights))]
-
-
-def _bytes(value: int) -> str:
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if value >= size:
-            return f"{value / size:g} {unit}"
-    return f"{value} B"
+def _powers(numbers: Sequence[float]) -> list[float]:
+    """Return a few powers of ten from at most the smallest value to at least the largest."""
+    low, high = math.floor(math.log10(max(min(numbers), _LEAST))), math.ceil(math.log10(max(*numbers, _LEAST)))
+    every = max(1, math.ceil((high - low) / _TICKS))
+    return [10.0**exponent for exponent in range(low, max(high, low + 1) + every, every)]

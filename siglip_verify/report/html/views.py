@@ -5,19 +5,19 @@ Here: one small function a section. Not here: HTML, and figures that other repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from siglip_verify.records import Cell
 from siglip_verify.report import sections, words
-from siglip_verify.report.blocks import Entry, Table, Tone
+from siglip_verify.report.blocks import Entry, Fact, Table, Tone
 from siglip_verify.report.html.chart import Chart
-from siglip_verify.report.html.line_chart import line_charts
-from siglip_verify.report.html.share_chart import share_charts
+from siglip_verify.report.html.compare_charts import counted_charts, modelled_charts
+from siglip_verify.report.html.number_map import NumberMap, covered, sent_maps
+from siglip_verify.report.html.share_chart import DOTS_AT_MOST, share_charts
 from siglip_verify.report.messages import hops as hop_tables
-from siglip_verify.result import Report
+from siglip_verify.result import LossResult, Report, StepMessages
 
 View = Mapping[str, object]
 PROBLEMS_NAMED = 8
@@ -51,25 +51,51 @@ class LossEquivalence(msgspec.Struct, frozen=True):
 
     name: str
     verdict: Tone
-    about: tuple[sections.Fact, ...]
+    about: tuple[Fact, ...]
     matrix: Matrix
     charts: tuple[Chart, ...]
+    caption: str
     table: Table
-    nearest: tuple[sections.Fact, ...]
+    nearest: tuple[Fact, ...]
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """Which blocks one exchange of one loss counts, as pictures."""
+
+    title: str
+    said: str
+    maps: tuple[NumberMap, ...]
+
+
+class LossCoverage(msgspec.Struct, frozen=True):
+    """Which blocks one loss counts."""
+
+    name: str
+    is_right: bool
+    exchanges: tuple[Coverage, ...]
 
 
 class LossMessages(msgspec.Struct, frozen=True):
-    """The messages of one loss: for each step that was counted a table and its charts."""
+    """The messages of one loss: a table for each size of step that was counted, and one step in full."""
 
     name: str
-    steps: tuple[tuple[Table, tuple[Chart, ...]], ...]
+    tables: tuple[Table, ...]
+    step: Step | None
 
 
-class LossStep(msgspec.Struct, frozen=True):
-    """One step of one loss, a table a phase."""
+class Step(msgspec.Struct, frozen=True):
+    """One step: bytes from rank to rank, and a table a phase, hop by hop."""
 
-    name: str
     case: str
+    maps: tuple[NumberMap, ...]
+    tables: tuple[Table, ...]
+
+
+class LossCosts(msgspec.Struct, frozen=True):
+    """How the exchanges of one loss compare."""
+
+    name: str
+    charts: tuple[Chart, ...]
     tables: tuple[Table, ...]
 
 
@@ -116,6 +142,7 @@ def equivalence(report: Report) -> View | None:
             about=tuple(sections.about(loss)),
             matrix=_matrix(loss.cells),
             charts=tuple(share_charts(loss.cells)),
+            caption=_share_caption(loss),
             table=sections.equivalence(loss.cells),
             nearest=tuple(sections.nearest(loss.cells)),
         )
@@ -125,32 +152,75 @@ def equivalence(report: Report) -> View | None:
     return {"losses": losses} if losses else None
 
 
-def messages(report: Report) -> View | None:
-    """Prepare plan, count, wire and lower bound of each loss."""
+def _share_caption(loss: LossResult) -> str:
+    """Say what the charts of shares show."""
+    cases = sum(cell.cases for cell in loss.cells)
+    each = "Every case a dot" if cases <= DOTS_AT_MOST else f"{cases:,} cases as a density: the darker, the more"
+    return (
+        f"{each}, and a mark at the worst, by quantity: error as a share of its bound, measured; logarithmic. "
+        "Shares of 0.001 and less stand on the lower edge. "
+    )
+
+
+def coverage(report: Report) -> View | None:
+    """Prepare which blocks each exchange counts in forward and hears of in backward."""
     losses = [
-        LossMessages(
+        LossCoverage(
             words.one_line(loss.name),
+            all(matrix.values == matrix.expected for seen in loss.coverage for matrix in seen.matrices),
             tuple(
-                (table, tuple(line_charts(list(rows))))
-                for table, (_, rows) in zip(
-                    sections.messages(loss.messages), groupby(loss.messages, key=sections.step_of), strict=True
+                Coverage(title, said, tuple(covered(matrix) for matrix in matrices))
+                for (title, said), (_, matrices) in zip(
+                    sections.coverage(loss), sections.coverage_matrices(loss), strict=True
                 )
             ),
         )
         for loss in report.losses
-        if loss.messages
+        if loss.coverage
     ]
     return {"losses": losses} if losses else None
 
 
-def step(report: Report) -> View | None:
-    """Prepare the sample step of each loss, hop by hop."""
+def messages(report: Report) -> View | None:
+    """Prepare plan, count, wire and lower bound of each loss, and one step of it hop by hop."""
     losses = [
-        LossStep(words.one_line(loss.name), str(loss.sample_step.case), tuple(hop_tables(loss.sample_step)))
+        LossMessages(words.one_line(loss.name), tuple(sections.messages(loss.messages)), _step(loss.sample_step))
         for loss in report.losses
-        if loss.sample_step is not None and loss.sample_step.events
+        if loss.messages or _step(loss.sample_step)
     ]
     return {"losses": losses} if losses else None
+
+
+def _step(step: StepMessages | None) -> Step | None:
+    if step is None or not step.events:
+        return None
+    return Step(str(step.case), tuple(sent_maps(step)), tuple(hop_tables(step)))
+
+
+def compared(report: Report) -> View | None:
+    """Prepare how the exchanges compare, what was counted and measured apart from what is modelled."""
+    losses = [
+        LossCosts(words.one_line(loss.name), tuple(charts), tuple(sections.costs(loss)))
+        for loss in report.losses
+        if (charts := list(_counted_charts(loss))) or loss.costs
+    ]
+    of = report.modelled
+    modelled = None if of is None else {"facts": sections.modelled(of), "charts": list(modelled_charts(of))}
+    return {"losses": losses, "modelled": modelled} if losses or modelled else None
+
+
+def _counted_charts(loss: LossResult) -> Iterator[Chart]:
+    """Draw the steps of the size that was counted first, beside what steps took and kept."""
+    first = [row for row in loss.messages if sections.step_of(row) == sections.step_of(loss.messages[0])]
+    yield from counted_charts(first, loss.costs)
+
+
+def known_bugs(report: Report) -> View | None:
+    """Prepare which planted bugs were caught, and what the check said of them."""
+    if report.catalogue is None:
+        return None
+    headline = sections.bugs_headline(report.catalogue)
+    return {"verdict": report.catalogue.verdict, "headline": headline, "tables": sections.bug_tables(report.catalogue)}
 
 
 def counterexamples(report: Report) -> View | None:

@@ -1,32 +1,16 @@
-"""The finished result of a run: one object, from which every report is rendered.
+"""What was sent in single steps: operation by operation, and in totals.
 
-Here: frozen records that survive JSON, and the schema version. Not here: any computation, any rendering.
+Here: records of counted steps, those of a checked loss and those of `siglip-verify messages`. Not here: the operations
+themselves (`records.Event`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
-
 import msgspec
 
 from siglip_verify.case import Case, Exchange
-from siglip_verify.records import (
-    CaseResult,
-    Cell,
-    Counterexample,
-    Event,
-    Finding,
-    Phase,
-    Quantity,
-    RankFailure,
-    Verdict,
-    WireCount,
-)
-
-SCHEMA_VERSION = 1
-
-Basis = Literal["counted", "measured", "modelled"]
+from siglip_verify.records import Event, Finding, Phase, RankFailure, Verdict, WireCount
+from siglip_verify.result.verdict import worst
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +71,8 @@ class StepMessages(msgspec.Struct, frozen=True, kw_only=True):
         findings: What is wrong with the messages.
         failures: Ranks that gave no record, or not a whole one.
         notes: Operations that the recorder does not know.
+        payload_matrix: Payload bytes of messages from each rank (row) to each rank (column), counted.
+        wire_matrix: Bytes that each rank's sockets sent to each rank, measured; None where the kernel does not say.
     """
 
     case: Case
@@ -96,6 +82,8 @@ class StepMessages(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     failures: tuple[RankFailure, ...] = ()
     notes: tuple[str, ...] = ()
+    payload_matrix: tuple[tuple[int, ...], ...] = ()
+    wire_matrix: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -181,8 +169,6 @@ class MessageReport(msgspec.Struct, frozen=True, kw_only=True):
         step: The step, operation by operation.
         wrong_beside: Steps of other exchanges in which something is wrong.
         totals: What each rank does.
-        payload_matrix: Payload bytes of messages from each rank (row) to each rank (column), counted.
-        wire_matrix: Bytes that each rank's sockets sent to each rank, measured; None where the kernel does not say.
         rows: Plan, count, wire and lower bound of each exchange that was counted at this step's size.
         collectives: The collectives of these, as messages of ring algorithms.
         gather_backward: What gather's backward costs by one collective or another; empty with one rank.
@@ -194,8 +180,6 @@ class MessageReport(msgspec.Struct, frozen=True, kw_only=True):
     declared: str
     step: StepMessages
     totals: tuple[RankTotal, ...]
-    payload_matrix: tuple[tuple[int, ...], ...]
-    wire_matrix: tuple[tuple[int, ...], ...] | None
     rows: tuple[MessageRow, ...]
     collectives: tuple[CollectiveRow, ...]
     gather_backward: tuple[GatherBackwardCost, ...]
@@ -206,161 +190,3 @@ class MessageReport(msgspec.Struct, frozen=True, kw_only=True):
     def verdict(self) -> Verdict:
         """Say the worst of the steps' verdicts; of messages, not of numbers."""
         return worst(step.verdict for step in (self.step, *self.wrong_beside))
-
-
-class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was not checked on a loss, and why."""
-
-    what: str
-    why: str
-
-
-class LossResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one loss.
-
-    Attributes:
-        name: What to call it.
-        target: Where it is.
-        declared: Its convention and arguments, in words.
-        verdict: The worst over its cells.
-        cells: One for each exchange and world size.
-        counterexamples: Shrunk; at most one for each exchange and world size.
-        unknowns: Cases that came to no judgement.
-        left_out: Dimensions that were not checked, and why.
-        messages: What it sends, for the steps that were counted.
-        sample_step: One of these steps, operation by operation: bidir where it was counted, at the largest W up to 5.
-    """
-
-    name: str
-    target: str
-    declared: str
-    verdict: Verdict
-    cells: tuple[Cell, ...]
-    counterexamples: tuple[Counterexample, ...] = ()
-    unknowns: tuple[CaseResult, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    messages: tuple[MessageRow, ...] = ()
-    sample_step: StepMessages | None = None
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The finished result.
-
-    Attributes:
-        schema_version: Of this record; readers refuse another.
-        verdict: mismatch if anything is one, else unknown if anything is, else pass.
-        started_at: UTC, ISO 8601.
-        elapsed_s: Wall-clock seconds of the run, measured.
-        cases: Distinct cases judged, counted.
-        environment: Versions and machine, in words.
-        settings: The effective settings and where each came from.
-        losses: One for each loss checked.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    verdict: Verdict
-    started_at: str
-    elapsed_s: float
-    cases: int
-    environment: dict[str, str]
-    settings: dict[str, str]
-    losses: tuple[LossResult, ...]
-
-    @property
-    def counterexamples(self) -> tuple[Counterexample, ...]:
-        """Every counterexample, of every loss."""
-        return tuple(found for loss in self.losses for found in loss.counterexamples)
-
-    @property
-    def unknowns(self) -> tuple[CaseResult, ...]:
-        """Every case that came to no judgement, of every loss."""
-        return tuple(case for loss in self.losses for case in loss.unknowns)
-
-    @property
-    def sample_step(self) -> StepMessages | None:
-        """The sample step of the first loss that has one."""
-        return next((loss.sample_step for loss in self.losses if loss.sample_step is not None), None)
-
-
-class BugResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether one planted bug was caught.
-
-    Attributes:
-        id, sentence, source: The entry of the catalogue.
-        caught: mismatch, or how a rank failed (raised, died, hung); empty if it was missed.
-        cases: How many cases it took, the one that caught it included.
-        case: The case that caught it, as drawn.
-        quantities: What was out of its bound there.
-        findings: What was wrong with the messages there.
-        diagnosis: The sentence that a user reads.
-        named: Whether that sentence says what the entry expects.
-        missed_by: The weaker checkers that saw nothing wrong in as many cases of their own kind.
-        elapsed_s: Seconds, measured.
-    """
-
-    id: str
-    sentence: str
-    source: str
-    caught: str
-    cases: int
-    case: str
-    quantities: tuple[Quantity, ...]
-    findings: tuple[str, ...]
-    diagnosis: str
-    named: bool
-    missed_by: tuple[str, ...]
-    elapsed_s: float
-
-
-class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a loss that is right, though written differently, was accepted; `case` is the first that was not."""
-
-    id: str
-    sentence: str
-    verdict: Verdict
-    cases: int
-    case: str
-    elapsed_s: float
-
-
-class WeakerChecker(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checker that looks at less would have missed, of the `of` bugs that show in numbers."""
-
-    name: str
-    looks_at: str
-    of: int
-    missed: tuple[str, ...]
-
-
-class CatalogueResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The verifier held against the catalogue of known bugs.
-
-    Attributes:
-        seed: Where the draws started.
-        bugs: One for each entry that was run.
-        controls: One for each control that was run.
-        weaker: What weaker checkers would have missed; empty where that was not looked at.
-        elapsed_s: Seconds, measured.
-    """
-
-    seed: int
-    bugs: tuple[BugResult, ...]
-    controls: tuple[ControlResult, ...] = ()
-    weaker: tuple[WeakerChecker, ...] = ()
-    elapsed_s: float
-
-    @property
-    def verdict(self) -> Verdict:
-        """Say pass if every bug was caught and every control accepted, unknown if nothing was run, else mismatch."""
-        if not self.bugs and not self.controls:
-            return "unknown"
-        caught = all(bug.caught for bug in self.bugs)
-        return "pass" if caught and all(control.verdict == "pass" for control in self.controls) else "mismatch"
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return mismatch if there is one, else unknown if there is one or if there is no verdict at all, else pass."""
-    found = set(verdicts)
-    if "mismatch" in found:
-        return "mismatch"
-    return "pass" if found == {"pass"} else "unknown"

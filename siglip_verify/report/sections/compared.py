@@ -1,0 +1,74 @@
+"""How the exchanges compare: what they took and kept here, and on a modelled cluster; and which blocks they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from siglip_verify.records import Matrix
+from siglip_verify.report import words
+from siglip_verify.report.blocks import Column, Fact, Table, Value
+from siglip_verify.result import BlockCoverage, LossResult, Modelled, StepCost
+
+_COST_CAPTION = (
+    "One step, forward + backward, on gloo over loopback (never a cluster's): b = {batch}, d = {dim}, {dtype}; "
+    "the exchanges took turns."
+)
+
+
+def costs(loss: LossResult) -> list[Table]:
+    """Show what a step of each exchange took and kept; one table for each batch shape and dtype."""
+    return [
+        _cost_table(list(steps), _COST_CAPTION.format(batch=batch, dim=dim, dtype=words.one_line(dtype)))
+        for (batch, dim, dtype), steps in groupby(loss.costs, key=lambda step: (step.batch, step.dim, step.dtype))
+    ]
+
+
+def _cost_table(steps: list[StepCost], caption: str) -> Table:
+    return Table(
+        caption=caption,
+        columns=(
+            Column("W"),
+            Column("exchange", is_number=False),
+            Column("step", "ms, median", "measured"),
+            Column("fastest", "ms", "measured"),
+            Column("slowest", "ms", "measured"),
+            Column("kept", "bytes a rank", "counted"),
+        ),
+        rows=tuple(
+            (
+                Value(str(step.world_size)),
+                Value(step.exchange),
+                *(Value(words.milliseconds(s)) for s in (step.median_s, min(step.seconds), max(step.seconds))),
+                Value(words.count(step.kept_bytes)),
+            )
+            for step in sorted(steps, key=lambda step: step.world_size)
+            if step.seconds
+        ),
+    )
+
+
+def coverage(loss: LossResult) -> list[Fact]:
+    """Say of each exchange whether every block is counted, heard of and labelled once."""
+    return [(f"{seen.exchange}, W = {seen.world_size}", _covered(seen)) for seen in loss.coverage]
+
+
+def _covered(seen: BlockCoverage) -> str:
+    wrong = [words.one_line(matrix.title) for matrix in seen.matrices if matrix.values != matrix.expected]
+    return f"not as it should be: {', '.join(wrong)}" if wrong else "every block counted, heard of and labelled once"
+
+
+def coverage_matrices(loss: LossResult) -> Iterable[tuple[BlockCoverage, tuple[Matrix, ...]]]:
+    """Give the matrices of each exchange that are drawn: all where one is wrong, else forward and backward."""
+    for seen in loss.coverage:
+        right = all(matrix.values == matrix.expected for matrix in seen.matrices)
+        yield seen, seen.matrices[:2] if right else seen.matrices
+
+
+def modelled(of: Modelled) -> list[Fact]:
+    """Say which cluster and step were modelled, and which form is the fastest there."""
+    return [
+        ("cluster", words.one_line(of.cluster)),
+        ("step", f"b = {of.batch}, d = {of.dim}, {words.one_line(of.dtype)}"),
+        ("fastest that fits", words.one_line(of.fastest)),
+    ]
