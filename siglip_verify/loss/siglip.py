@@ -173,11 +173,11 @@ class SigLipLoss(nn.Module):
 
     def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk) -> Tensor:
         """Add up the blocks, and leave their gradients and the way home to autograd."""
-        total = torch.zeros_like(scale)
+        total, scaled = torch.zeros_like(scale), block.scaled(image, scale)
         for src, texts in walk.show(text):
             labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
-            total = total + block.log_likelihood(image, texts, scale, bias, labels, self.chunk_size)
-        return total / -walk.normalizer
+            total = total + block.sum_of_losses(scaled, texts, bias, labels, self.chunk_size)
+        return total / walk.normalizer
 
     def _exchange(self, text: Tensor) -> Conversation:
         """Show every rank's texts; nothing is sent when there is one rank."""

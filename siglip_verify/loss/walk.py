@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .closed_form import Needs, Sums
+from .closed_form import Needs, Sums, Totals
 from .ranks import Ranks
 
 Conversation = Generator[tuple[int, Tensor], Any, Tensor | None]
@@ -37,7 +37,7 @@ class Walk(NamedTuple):
 
     def sums(
         self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, needs: Needs, weight: Tensor | None = None
-    ) -> tuple[Sums, Tensor | None]:
+    ) -> tuple[Totals, Tensor | None]:
         """Return this rank's sums over all texts, and all ranks' sum for its own texts.
 
         Args:
@@ -55,7 +55,7 @@ class Walk(NamedTuple):
             try:
                 src, texts = exchange.send(share)
             except StopIteration as end:
-                return sums, end.value
+                return sums.totals(), end.value
             share = sums.add_block(texts, positives=src == self.ranks.rank)
             if share is not None and weight is not None:
                 share *= weight

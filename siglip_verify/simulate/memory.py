@@ -4,21 +4,20 @@ With P bytes a block of texts and L = b x b logits of the loss's dtype, kept unt
 
 | memory | texts | logits |
 |---|---|---|
-| autograd | W-1 blocks (bidir, shift), W (reduce, gather: their own block comes out of a collective) | 2 W L + L |
+| autograd | W-1 blocks (bidir, shift), W (reduce, gather: their own block comes out of a collective) | W L + L |
 | chunked | the same | none: computed again |
 | constant | none | none |
 
-Autograd keeps two numbers a logit: the product, for the gradient of the scale, and what goes into log sigmoid; labels
-are kept for the one block that has positives. (On a CPU log sigmoid keeps a third, its buffer.) All exchanges alike: no
-exchange frees a block before its backward. Backward frees each block when it is done with it, but gather first collects
-a gradient for every block and then stacks them: 2 W P at its end, beyond what was there at its beginning only where no
-logits are kept.
+Autograd keeps one number a logit, what goes into log(1 + exp(u)), and the labels of the one block that has positives.
+It also keeps the images times t, in half precision beside their wide form. All exchanges alike: no exchange frees a
+block before its backward. Backward frees each block when it is done with it, but gather first collects a gradient for
+every block and then stacks them: 2 W P at its end, beyond what was there at its beginning only where no logits are
+kept.
 
-Beside it all the working set of one block (or chunk): 2 L in autograd; five chunks of logits and four blocks of
-texts and gradients on their way when chunked; in constant memory three sums and shares of features' size in the loss's
-dtype, messages in and out, a block and its gradient each way, three chunks, and
-in half precision a product that is added up wider. These are upper bounds, within a few blocks of what the tests see
-the loss hold.
+Beside it all the working set of one block (or chunk): L in autograd; three chunks of logits and four blocks of texts
+and gradients on their way when chunked; in constant memory three sums and shares of features' size in the loss's dtype,
+the images times t, messages in and out, a block and its gradient each way, two chunks, and in half precision a product
+that is added up wider. These are upper bounds, within a few blocks of what the tests see the loss hold.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ class MemoryCost(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text_bytes: Other ranks' texts (and one's own out of a collective) kept until backward.
         logit_bytes: Logits and labels kept until backward.
+        image_bytes: Images times t kept until backward.
         gradient_bytes: Gradients of blocks that are held together in backward.
         working_bytes: For the block or chunk at hand, and messages on their way.
         peak_bytes: The most that is held at once.
@@ -43,6 +43,7 @@ class MemoryCost(msgspec.Struct, frozen=True, kw_only=True):
 
     text_bytes: int
     logit_bytes: int
+    image_bytes: int
     gradient_bytes: int
     working_bytes: int
     peak_bytes: int
@@ -57,23 +58,26 @@ def memory_cost(plan: Plan, memory: MemoryMode, dtype: DType, chunk_size: int = 
         memory = "autograd"  # one chunk is none: the loss then keeps its logits
     chunk_bytes = rows * batch * wide
     feature_bytes = batch * plan.dim * wide
+    widened_bytes = feature_bytes if itemsize(dtype) < wide else 0
+    image_bytes = 0 if memory == "constant" else block_bytes + widened_bytes
     logit_bytes = text_bytes = gradient_bytes = 0
     if memory != "constant" and world_size > 1:
         text_bytes = (world_size - (plan.exchange in ("bidir", "shift"))) * block_bytes
         gradient_bytes = 2 * world_size * block_bytes if plan.exchange == "gather" else 0
     if memory == "autograd":
-        logit_bytes = (2 * world_size + 1) * chunk_bytes
-        working_bytes = 2 * chunk_bytes
+        logit_bytes = (world_size + 1) * chunk_bytes
+        working_bytes = chunk_bytes
     elif memory == "chunked":
-        working_bytes = 5 * chunk_bytes + 4 * block_bytes
+        working_bytes = 3 * chunk_bytes + 4 * block_bytes
     else:
         streams = 0 if world_size == 1 else 1 if plan.exchange == "shift" or world_size == 2 else 2
-        product_bytes = block_bytes if itemsize(dtype) < wide else 0
-        working_bytes = 3 * feature_bytes + 4 * streams * block_bytes + 3 * chunk_bytes + product_bytes
+        product_bytes = block_bytes if widened_bytes else 0
+        working_bytes = 3 * feature_bytes + (4 * streams + 1) * block_bytes + 2 * chunk_bytes + product_bytes
     return MemoryCost(
         text_bytes=text_bytes,
         logit_bytes=logit_bytes,
+        image_bytes=image_bytes,
         gradient_bytes=gradient_bytes,
         working_bytes=working_bytes,
-        peak_bytes=max(text_bytes + logit_bytes, gradient_bytes) + working_bytes,
+        peak_bytes=max(text_bytes + logit_bytes, gradient_bytes) + image_bytes + working_bytes,
     )

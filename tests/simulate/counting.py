@@ -69,7 +69,6 @@ class Operations(TorchDispatchMode):
     def __init__(self, numel: int) -> None:
         super().__init__()
         self.numel, self.count, self.num_bytes, self.flops = numel, 0, 0, 0
-        self.buffers = 0  # bytes of log sigmoid's buffer, which only a CPU keeps
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -78,8 +77,6 @@ class Operations(TorchDispatchMode):
             touched = [t for t in tree_leaves((args, kwargs, out)) if self._is_of_size(t)]
             self.count += 1
             self.num_bytes += sum(tensor.nbytes for tensor in touched)
-            if name.startswith("log_sigmoid"):
-                self.buffers += self.numel * touched[0].element_size()
             if name in ("mm", "addmm_"):
                 left, right = args[-2:]
                 self.flops += 2 * left.shape[0] * left.shape[1] * right.shape[1]

@@ -142,7 +142,7 @@ def order_of_work(case: Case, options: Options) -> list[str]:
     with (
         mock.patch.object(ring, "post", noted("post", ring.post)),
         mock.patch.object(stream, "post", noted("post", stream.post)),
-        mock.patch.object(block, "log_likelihood", noted("look", block.log_likelihood)),
+        mock.patch.object(block, "sum_of_losses", noted("look", block.sum_of_losses)),
         mock.patch.object(closed_form.Sums, "add_block", noted("look", closed_form.Sums.add_block)),
     ):
         loss = build(case, options)(*leaves(case))
