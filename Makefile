@@ -24,8 +24,11 @@ verify: $(READY)  ## Check our loss and open_clip's on real gloo processes, plan
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs
 
-bench: $(READY)  ## Measure what recording and warm worlds cost or save; write reports/bench.json
-	$(BIN)/siglip-verify bench --report-dir $(REPORTS)
+# What to measure, such as ONLY='steps/8x64 memory'; all that is short if empty.
+ONLY ?=
+
+bench: $(READY)  ## Measure our loss against open_clip's, and the tool itself; write reports/bench.json and charts
+	$(BIN)/siglip-verify bench $(foreach name,$(ONLY),--only $(name)) --report-dir $(REPORTS)
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup

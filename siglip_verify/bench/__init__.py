@@ -4,16 +4,31 @@ One module a benchmark; a new one is a function that yields `Comparison`s and a 
 sure that what it times gives the same result. A timing on loopback is never that of a cluster.
 """
 
-from siglip_verify.bench.measure import BenchReport, Comparison, Contestant, Requirement, compare, in_turn
-from siglip_verify.bench.whole import BENCHES, run_benches
+from siglip_verify.bench.measure import (
+    BenchReport,
+    Comparison,
+    Contestant,
+    Ratio,
+    Requirement,
+    Setup,
+    Traffic,
+    compare,
+    in_turn,
+)
+from siglip_verify.bench.whole import BENCHES, Bench, named, run_benches
 
 __all__ = [
     "BENCHES",
+    "Bench",
     "BenchReport",
     "Comparison",
     "Contestant",
+    "Ratio",
     "Requirement",
+    "Setup",
+    "Traffic",
     "compare",
     "in_turn",
+    "named",
     "run_benches",
 ]

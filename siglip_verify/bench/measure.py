@@ -1,19 +1,43 @@
-"""How two things are compared: measured in turn, so that what else the machine does befalls both; medians; a ratio.
+"""How things are compared: measured in turn, so that what else the machine does befalls all; medians; ratios of pairs.
 
-Here: the records, and making them. Not here: what is measured (one module a comparison), how it looks (`report.bench`).
+Here: the records, and making them. Not here: what is measured (one module a benchmark), how it looks (`report.bench`).
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Unit = Literal["s", "B"]
+Pair = tuple[str, str]
 T = TypeVar("T")
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """The size of a step: ranks, rows on each, numbers a row."""
+
+    world_size: int
+    batch: int
+    dim: int
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rank sends in one step, the most over ranks.
+
+    Attributes:
+        messages, collectives, payload_bytes: Counted by the recorder.
+        wire_bytes: Measured by the kernel; None where it does not say.
+    """
+
+    messages: int
+    collectives: int
+    payload_bytes: int
+    wire_bytes: int | None
 
 
 class Contestant(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +49,8 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
         values: One for each turn, in order, measured.
         median: Of the values.
         note: What else is to be said of it, such as a count.
+        traffic: What it sends; None where that is not looked at.
+        limit: What the median must not exceed; None where nothing is required.
     """
 
     name: str
@@ -32,17 +58,51 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float, ...]
     median: float
     note: str = ""
+    traffic: Traffic | None = None
+    limit: float | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the limit is kept."""
+        return None if self.limit is None else self.median <= self.limit
 
 
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ratio must be."""
+    """What a ratio must be.
+
+    Attributes:
+        bound: On which side.
+        ratio: Of what.
+        within_noise: Whether it is enough that the ratio's interval reaches that side.
+    """
 
     bound: Literal["at most", "at least"]
     ratio: float
+    within_noise: bool = False
 
-    def is_met_by(self, ratio: float) -> bool:
+    def is_met_by(self, value: float, interval: tuple[float, float]) -> bool:
         """Tell whether a ratio is on the right side; one that is not a number never is."""
-        return ratio <= self.ratio if self.bound == "at most" else ratio >= self.ratio
+        if self.bound == "at most":
+            return (interval[0] if self.within_noise else value) <= self.ratio
+        return (interval[1] if self.within_noise else value) >= self.ratio
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """One contestant over another, turn by turn: what slows a turn down slows down both.
+
+    Attributes:
+        of: Names of the contestants: the first's values over the second's.
+        value: The median over the turns, measured.
+        interval: Where the true median lies with a probability of 95 %, see `median_interval`: this run's own noise.
+        requirement: What it must be; None where nothing is required.
+        is_met: Whether it is.
+    """
+
+    of: Pair
+    value: float
+    interval: tuple[float, float]
+    requirement: Requirement | None
+    is_met: bool | None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,20 +113,22 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         what: What was measured, in one sentence.
         each: What one value is for, such as `case` or `step`.
         contestants: The things compared.
-        ratio_of: Names of the two contestants of the ratio: the first's median over the second's.
-        ratio: That ratio, measured.
-        requirement: What it must be; None where nothing is required.
-        is_met: Whether it is.
+        ratios: Of pairs of them.
+        setup: The size of the step, where it is one.
     """
 
     name: str
     what: str
     each: str
     contestants: tuple[Contestant, ...]
-    ratio_of: tuple[str, str]
-    ratio: float
-    requirement: Requirement | None
-    is_met: bool | None
+    ratios: tuple[Ratio, ...]
+    setup: Setup | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether all is met that is required; None where nothing is."""
+        judged = [one.is_met for one in (*self.contestants, *self.ratios) if one.is_met is not None]
+        return all(judged) if judged else None
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +138,6 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
         schema_version: Of this record.
         started_at: UTC, ISO 8601.
         elapsed_s: Wall-clock seconds of the run, measured.
-        turns: How often each contestant was measured at most.
         load: Runnable processes on the machine when the run began and when it ended, averaged over a minute, measured;
             None where the system does not say. Beyond the number of processors, timings suffer and ratios less.
         environment: Versions and machine, in words.
@@ -86,7 +147,6 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     started_at: str
     elapsed_s: float
-    turns: int
     load: tuple[float, float] | None
     environment: dict[str, str]
     comparisons: tuple[Comparison, ...]
@@ -100,47 +160,73 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 def compare(
     name: str,
     what: str,
-    measured: Mapping[str, list[float]],
+    measured: Mapping[str, Sequence[float]],
     *,
     each: str,
-    ratio_of: tuple[str, str],
+    ratios: Mapping[Pair, Requirement | None],
     unit: Unit = "s",
-    requirement: Requirement | None = None,
     notes: Mapping[str, str] | None = None,
+    traffic: Mapping[str, Traffic] | None = None,
+    limits: Mapping[str, float] | None = None,
+    setup: Setup | None = None,
 ) -> Comparison:
     """Make a comparison of values that were measured in turn.
 
     Args:
         name: Of the comparison.
         what: What was measured, in one sentence.
-        measured: The values of each contestant.
+        measured: The values of each contestant, one a turn.
         each: What one value is for.
-        ratio_of: Which median is divided by which.
+        ratios: Which contestant is held against which, and what their ratio must be.
         unit: Of the values.
-        requirement: What the ratio must be.
         notes: What else is to be said of a contestant.
+        traffic: What it sends.
+        limits: What its median must not exceed.
+        setup: The size of the step.
     """
-    medians = {contestant: statistics.median(values) for contestant, values in measured.items()}
-    ratio = medians[ratio_of[0]] / medians[ratio_of[1]]
+    contestants = (
+        Contestant(
+            name=contestant,
+            unit=unit,
+            values=tuple(values),
+            median=statistics.median(values),
+            note=(notes or {}).get(contestant, ""),
+            traffic=(traffic or {}).get(contestant),
+            limit=(limits or {}).get(contestant),
+        )
+        for contestant, values in measured.items()
+    )
     return Comparison(
         name=name,
         what=what,
         each=each,
-        contestants=tuple(
-            Contestant(
-                name=contestant,
-                unit=unit,
-                values=tuple(values),
-                median=medians[contestant],
-                note=(notes or {}).get(contestant, ""),
-            )
-            for contestant, values in measured.items()
-        ),
-        ratio_of=ratio_of,
-        ratio=ratio,
-        requirement=requirement,
-        is_met=None if requirement is None else requirement.is_met_by(ratio),
+        contestants=tuple(contestants),
+        ratios=tuple(ratio(measured, pair, requirement) for pair, requirement in ratios.items()),
+        setup=setup,
     )
+
+
+def ratio(measured: Mapping[str, Sequence[float]], pair: Pair, requirement: Requirement | None = None) -> Ratio:
+    """Hold one contestant against another, turn by turn."""
+    turns = [first / second for first, second in zip(measured[pair[0]], measured[pair[1]], strict=True)]
+    value, interval = statistics.median(turns), median_interval(turns)
+    is_met = None if requirement is None else requirement.is_met_by(value, interval)
+    return Ratio(of=pair, value=value, interval=interval, requirement=requirement, is_met=is_met)
+
+
+def median_interval(values: Sequence[float], error: float = 0.05) -> tuple[float, float]:
+    """Return two of the values between which the true median lies but for this probability, whatever their law.
+
+    A value is below the median as often as a coin shows heads: the interval leaves out as many values at each end as
+    an unlucky coin would. With five values or fewer it is all of them, and says less.
+    """
+    order, num = sorted(values), len(values)
+    tail, left_out = 0.5**num, 0
+    while 2 * tail <= error:
+        left_out += 1
+        tail += math.comb(num, left_out) * 0.5**num
+    left_out = max(0, left_out - 1)
+    return order[left_out], order[-1 - left_out]
 
 
 def in_turn(contestants: dict[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:

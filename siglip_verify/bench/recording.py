@@ -47,8 +47,7 @@ def recording(turns: int) -> Iterator[Comparison]:
                 f"one step of {exchange}, W = {WORLD_SIZE}, b = {BATCH}, d = {DIM}, float32",
                 {name: _lasted([spans[name] for spans, _ in replies]) for name in replies[0][0]},
                 each="step",
-                ratio_of=("recorded", "unrecorded"),
-                requirement=Requirement(bound="at most", ratio=AT_MOST),
+                ratios={("recorded", "unrecorded"): Requirement(bound="at most", ratio=AT_MOST)},
                 notes={name: f"sees {counts[name]} operations on rank 0" for name in ("recorded", "CommDebugMode")},
             )
 

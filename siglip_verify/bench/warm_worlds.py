@@ -34,7 +34,7 @@ def warm_worlds(turns: int) -> Iterator[Comparison]:
     """Measure cases on a warm world, on a world forked for each, and on fresh interpreters for each.
 
     Args:
-        turns: How often each is measured; one fresh case takes seconds, so there is one in 25 turns.
+        turns: How often each is measured; one fresh case takes seconds.
     """
     spec = LossSpec()
     with Worlds(timeout_s=_START_S) as worlds:
@@ -62,14 +62,13 @@ def warm_worlds(turns: int) -> Iterator[Comparison]:
             losses = _fresh_case()
             return _checked(time.perf_counter() - started, losses, expected)
 
-        measured = in_turn({"fresh interpreters": fresh, "forks": forked, "warm world": warm}, max(2, turns // 25))
+        measured = in_turn({"fresh interpreters": fresh, "forks": forked, "warm world": warm}, turns)
     yield compare(
         "warm-worlds",
         f"one case ({CASE.exchange}, W = {CASE.world_size}, b = {CASE.batch}, d = {CASE.dim}), asked for and answered",
         measured,
         each="case",
-        ratio_of=("fresh interpreters", "warm world"),
-        requirement=Requirement(bound="at least", ratio=AT_LEAST),
+        ratios={("fresh interpreters", "warm world"): Requirement(bound="at least", ratio=AT_LEAST)},
         notes={
             "fresh interpreters": "one for each rank and case: import torch, join a group",
             "forks": "of a process that has torch, for each case: join a group",

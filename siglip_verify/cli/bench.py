@@ -1,4 +1,4 @@
-"""`siglip-verify bench`: timings, each a ratio."""
+"""`siglip-verify bench`: timings and peak memory, each as a ratio."""
 
 from __future__ import annotations
 
@@ -8,38 +8,48 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.bench import BENCHES, run_benches
+from siglip_verify.bench import BENCHES, Comparison, named, run_benches
 from siglip_verify.cli.output import EXIT_CODES, say_written
 from siglip_verify.report import bench as bench_report
 from siglip_verify.report import write_files
 
 
 def bench(
-    names: Annotated[tuple[str, ...], Parameter(help=f"Which: {', '.join(BENCHES)}; default: all.")] = (),
-    /,
     *,
-    turns: Annotated[int, Parameter(help="How often each thing is measured.")] = 100,
-    report_dir: Annotated[Path | None, Parameter(help="Write bench.json into this folder.")] = None,
+    only: Annotated[
+        tuple[str, ...],
+        Parameter(help="Such as `steps`, `steps/8x64` or `steps/8x64/W4`; may be repeated.", negative=()),
+    ] = (),
+    all: Annotated[bool, Parameter(help="Every benchmark, large sizes too: an hour or two.", negative=())] = False,  # noqa: A002
+    turns: Annotated[int | None, Parameter(help="How often each thing is measured; default: its own number.")] = None,
+    report_dir: Annotated[Path | None, Parameter(help="Write bench.json and charts into this folder.")] = None,
 ) -> int:
-    """Measure what this package costs, as ratios of things that are measured in turn on this machine.
+    """Measure time and memory, as ratios of things that are measured in turn on this machine.
 
     ```
-    siglip-verify bench
-    siglip-verify bench recording --turns 300 --report-dir reports
+    siglip-verify bench                                    # those that take seconds: some minutes in all
+    siglip-verify bench --only steps/1024x512/W4           # a step of every form, ours and open_clip's
+    siglip-verify bench --only memory/1024x512 --report-dir reports
+    siglip-verify bench --only recording --turns 300
     ```
 
-    `recording` holds a recorded step against the same step unrecorded, torch's CommDebugMode beside it; `warm-worlds`
-    holds a case on warm ranks against one on ranks that are started for it. Exits with 1 where a ratio is not what is
-    required of it. A timing on loopback is never that of a cluster.
+    `steps/BxD/W`: a step of each exchange and memory mode against open_clip's, and what it sends. `memory/BxD`: peak
+    memory of one step in fresh processes, for W = 2, 4, 8, 16. `local-block`: one block against its matrix products.
+    `recording`: a recorded step against an unrecorded one. `warm-worlds`: a case on warm ranks against ranks that are
+    started for it. Exits with 1 where a ratio is not what is required of it. A timing on loopback is never that of a
+    cluster.
     """
     told = Console(stderr=True)
-    result = run_benches(
-        names,
-        turns=turns,
-        progress=lambda done: told.print(bench_report.line(done), style="dim", markup=False, highlight=False),
-    )
+
+    def tell(news: str | Comparison) -> None:
+        said = f"measuring {news} ..." if isinstance(news, str) else bench_report.line(news)
+        told.print(said, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    names = named(only) if only else [name for name, one in BENCHES.items() if all or one.is_short]
+    result = run_benches(names, turns=turns, progress=tell)
     console = Console()
     bench_report.render(result, console)
     if report_dir is not None:
-        say_written(write_files([(bench_report.FILE_NAME, bench_report.dump(result))], report_dir))
+        files = [(bench_report.FILE_NAME, bench_report.dump(result)), *bench_report.charts(result)]
+        say_written(write_files(files, report_dir))
     return EXIT_CODES["pass" if result.passes else "mismatch"]

@@ -9,29 +9,48 @@ from __future__ import annotations
 import io
 import json
 import math
+import random
 import statistics
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from siglip_verify import cli
-from siglip_verify.bench import BENCHES, BenchReport, Comparison, Requirement, compare, in_turn, run_benches
+from siglip_verify.bench import (
+    BENCHES,
+    Bench,
+    BenchReport,
+    Comparison,
+    Requirement,
+    Setup,
+    Traffic,
+    compare,
+    in_turn,
+    named,
+    run_benches,
+)
+from siglip_verify.bench.measure import median_interval, ratio
 from siglip_verify.errors import UsageError
 from siglip_verify.report import bench as bench_report
 
+PAIR = ("on foot", "by bicycle")
 
-def compared(slow: list[float], requirement: Requirement | None = None) -> Comparison:
+
+def compared(slow: list[float], requirement: Requirement | None = None, **more: Any) -> Comparison:
     return compare(
         "walking",
         "the way to the post office",
-        {"on foot": slow, "by bicycle": [2.0, 2.0]},
+        {"on foot": slow, "by bicycle": [2.0] * len(slow)},
         each="trip",
-        ratio_of=("on foot", "by bicycle"),
-        requirement=requirement,
+        ratios={PAIR: requirement},
         notes={"on foot": "uphill"},
+        **more,
     )
 
 
@@ -39,7 +58,6 @@ def report(*comparisons: Comparison) -> BenchReport:
     return BenchReport(
         started_at="2026-01-02T03:04:05+00:00",
         elapsed_s=81.25,
-        turns=2,
         load=(0.5, 3.25),
         environment={"python": "3.11.9", "processors": "2"},
         comparisons=comparisons,
@@ -58,12 +76,31 @@ def test_contestants_take_turns_and_every_second_turn_goes_the_other_way() -> No
     assert values == {"A": [1, 4, 5], "B": [2, 3, 6]}
 
 
-@given(slow=st.lists(st.floats(0.1, 1e6), min_size=2, max_size=9))
-def test_the_ratio_is_that_of_the_medians_in_the_order_named(slow: list[float]) -> None:
-    comparison = compared(slow)
-    assert comparison.ratio == statistics.median(slow) / 2
-    assert comparison.contestants[0].values == tuple(slow)
-    assert comparison.is_met is None
+@given(slow=st.lists(st.floats(0.1, 1e6), min_size=2, max_size=9), seed=st.integers(0, 99))
+def test_a_ratio_is_the_median_of_the_turns_ratios_in_the_order_named(slow: list[float], seed: int) -> None:
+    fast = [1.0 + (seed * turn) % 7 for turn in range(len(slow))]
+    made = ratio({"A": slow, "B": fast}, ("A", "B"))
+    assert made.value == statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+    assert made.interval[0] <= made.value <= made.interval[1]
+    assert made.is_met is None
+
+
+def test_what_slows_a_whole_turn_down_does_not_show_in_the_ratio() -> None:
+    made = ratio({"A": [2.0, 20.0, 2.0, 200.0], "B": [1.0, 10.0, 1.0, 100.0]}, ("A", "B"))
+    assert (made.value, made.interval) == (2.0, (2.0, 2.0))
+
+
+@pytest.mark.parametrize(("num", "left_out"), [(3, 0), (5, 0), (6, 0), (9, 1), (15, 3), (25, 7), (100, 39)])
+def test_the_interval_of_a_median_leaves_out_as_many_values_as_binomial_tables_say(num: int, left_out: int) -> None:
+    """For six values and more: 95 % confidence intervals of a median by rank, as statistics handbooks list them."""
+    assert median_interval([float(value) for value in reversed(range(num))]) == (left_out, num - 1 - left_out)
+
+
+def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
+    draw = random.Random(1)
+    drawn = [median_interval([draw.expovariate(1.0) for _ in range(15)]) for _ in range(2000)]
+    held = sum(low <= math.log(2) <= high for low, high in drawn) / len(drawn)
+    assert 0.95 <= held < 0.985
 
 
 @pytest.mark.parametrize(
@@ -72,9 +109,26 @@ def test_the_ratio_is_that_of_the_medians_in_the_order_named(slow: list[float]) 
 )
 def test_a_requirement_is_met_on_its_own_side_only(bound: str, limit: float, is_met: bool) -> None:
     requirement = Requirement(bound=bound, ratio=limit)
-    assert compared([10.0, 10.0], requirement).is_met is is_met
-    assert report(compared([10.0, 10.0], requirement)).passes is is_met
-    assert not requirement.is_met_by(math.nan)
+    comparison = compared([10.0, 10.0], requirement)
+    assert comparison.ratios[0].is_met is comparison.is_met is is_met
+    assert report(comparison).passes is is_met
+    assert not requirement.is_met_by(math.nan, (math.nan, math.nan))
+
+
+@pytest.mark.parametrize(("bound", "end"), [("at most", 0), ("at least", 1)])
+def test_within_noise_the_interval_must_reach_the_right_side(bound: str, end: int) -> None:
+    requirement = Requirement(bound=bound, ratio=1.0, within_noise=True)
+    reaching, missing = ((0.9, 1.2), (1.1, 1.2)) if end == 0 else ((0.8, 1.1), (0.8, 0.9))
+    assert requirement.is_met_by(1.05 if end == 0 else 0.95, reaching)
+    assert not requirement.is_met_by(1.15 if end == 0 else 0.85, missing)
+
+
+@pytest.mark.parametrize(("limit", "is_met"), [(10.0, True), (9.9, False)])
+def test_a_limit_is_kept_by_the_median(limit: float, is_met: bool) -> None:
+    comparison = compared([8.0, 12.0, 10.0], limits={"on foot": limit})
+    assert [contestant.is_met for contestant in comparison.contestants] == [is_met, None]
+    assert report(comparison).passes is is_met
+    assert bench_report.headline(report(comparison)).startswith("PASS" if is_met else "MISSED: walking;")
 
 
 def test_a_missed_requirement_is_said_first() -> None:
@@ -82,56 +136,125 @@ def test_a_missed_requirement_is_said_first() -> None:
     assert bench_report.headline(report(compared([1.0, 2.0]), missed)) == "MISSED: walking; 0 of 1 requirement met"
 
 
-def test_the_report_shows_every_contestant_its_ratio_and_the_machine() -> None:
+def printed(comparison: Comparison) -> str:
     out = io.StringIO()
-    comparison = compared([0.0105, 0.0115], Requirement(bound="at most", ratio=1.5))
     bench_report.render(report(comparison), Console(file=out, width=100, color_system=None))
-    text = " ".join(out.getvalue().split())
+    return " ".join(out.getvalue().split())
+
+
+def test_the_report_shows_every_contestant_its_ratio_and_the_machine() -> None:
+    text = printed(compared([0.0105, 0.0115], Requirement(bound="at most", ratio=1.5)))
     assert text.startswith("PASS: 1 of 1 requirement met in 81.2 s walking: the way to the post office.")
     assert "on foot 11.00 ms 10.25 ms .. 11.75 ms 2 uphill" in text
     assert "by bicycle 2.00 s 2.00 s .. 2.00 s 2" in text
-    assert "on foot / by bicycle = 0.01: at most 1.5 is required, met" in text
+    assert "on foot / by bicycle 0.01 0.01 .. 0.01 at most 1.5: met" in text
     assert text.endswith("python 3.11.9, processors 2, load 0.5 at the start and 3.2 at the end")
 
 
+def test_the_report_shows_limits_noise_and_what_is_sent() -> None:
+    comparison = compared(
+        [3.0, 3.0],
+        Requirement(bound="at most", ratio=1, within_noise=True),
+        unit="B",
+        limits={"by bicycle": 1.0},
+        traffic=dict.fromkeys(PAIR, Traffic(messages=6, collectives=0, payload_bytes=12288, wire_bytes=None)),
+    )
+    text = printed(comparison)
+    assert "by bicycle 0.0 MiB 0.0 MiB .. 0.0 MiB 2 at most 0.0 MiB: MISSED" in text
+    assert "on foot; by bicycle 6 0 12,288 -" in text
+    assert "at most 1 within the interval: MISSED" in text
+    assert bench_report.line(comparison) == (
+        "walking: on foot / by bicycle = 1.50 (at most 1 within the interval: MISSED)"
+    )
+
+
 def test_the_file_holds_every_value(tmp_path: Path) -> None:
-    written = json.loads(bench_report.dump(report(compared([1.0, 3.0]))))
-    assert written["schema_version"] == 1
-    (comparison,) = written["comparisons"]
-    assert comparison["contestants"][0]["values"] == [1.0, 3.0]
-    assert (comparison["ratio"], comparison["ratio_of"], comparison["is_met"]) == (1.0, ["on foot", "by bicycle"], None)
+    made = report(compared([1.0, 3.0], setup=Setup(world_size=4, batch=8, dim=64)))
+    written = json.loads(bench_report.dump(made))
+    assert written["schema_version"] == 2
+    assert written["comparisons"][0]["contestants"][0]["values"] == [1.0, 3.0]
+    assert msgspec.json.decode(bench_report.dump(made), type=BenchReport) == made
 
 
-def test_benchmarks_run_in_order_and_tell_each_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("siglip_verify.bench.whole.BENCHES", {"walking": lambda turns: iter([compared([1.0] * turns)])})
-    told: list[Comparison] = []
-    result = run_benches(turns=3, progress=told.append)
-    assert list(result.comparisons) == told
-    assert len(told[0].contestants[0].values) == result.turns == 3
+# ------------------------------------------------------------------ charts
+def measured(name: str, world_size: int, values: dict[str, float]) -> Comparison:
+    setup = Setup(world_size=world_size, batch=8, dim=64)
+    return compare(
+        name, "a step", {key: [value] * 2 for key, value in values.items()}, each="step", ratios={}, setup=setup
+    )
 
 
-@pytest.mark.parametrize(
-    ("names", "turns", "message"),
-    [(["walking"], 2, "a benchmark is one of recording, warm-worlds.*; got 'walking'"), ([], 1, "got turns=1")],
-)
-def test_what_cannot_be_measured_is_named(names: list[str], turns: int, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        run_benches(names, turns=turns)
+def test_charts_show_each_form_at_each_w_and_leave_out_what_tables_show() -> None:
+    seconds = {"products": 0.001, "open_clip bidir": 0.004, "ours shift, constant": 0.002, "ours shift, recompute": 1.0}
+    made = report(
+        *(measured(f"steps/8x64/W{size}", size, {name: size * s for name, s in seconds.items()}) for size in (2, 4)),
+        measured("memory/8x64/W2", 2, {"open_clip bidir": 2e6}),
+    )
+    (drawn,) = bench_report.charts(made)  # one W is no chart
+    assert drawn[0] == "bench-steps.svg"
+    root = ElementTree.fromstring(drawn[1])
+    titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert {"products, W = 2: 2", "open_clip bidir, W = 4: 16", "ours shift, constant, W = 4: 8"} <= titles
+    assert not any("recompute" in str(title) for title in titles)
+    kinds = [group.attrib["class"] for group in root.iter("{http://www.w3.org/2000/svg}g") if "class" in group.attrib]
+    assert kinds == ["series floor", "series bidir", "series shift"]
+    assert "b = 8, d = 64" in drawn[1].decode()
+
+
+# ------------------------------------------------------------------ the run, and the command
+def walking(turns: int = 7, is_short: bool = True, requirement: Requirement | None = None) -> dict[str, Bench]:
+    return {"walking": Bench(lambda turns: iter([compared([10.0] * turns, requirement)]), turns, is_short)}
+
+
+def test_benchmarks_run_in_order_and_tell_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("siglip_verify.bench.whole.BENCHES", walking())
+    told: list[str | Comparison] = []
+    result = run_benches(["walking"], progress=told.append)
+    assert told == ["walking", *result.comparisons]
+    assert len(result.comparisons[0].contestants[0].values) == 7
+    assert len(run_benches(["walking"], turns=3).comparisons[0].contestants[0].values) == 3
+
+
+def test_a_word_means_all_benchmarks_below_it() -> None:
+    assert named(["recording"]) == ["recording"]
+    assert named(["steps/8x64"]) == [f"steps/8x64/W{size}" for size in (2, 4, 8, 16)]
+    assert named(["steps/1024x512/W16", "memory/8x64"]) == ["steps/1024x512/W16", "memory/8x64"]
+    assert len(named(["steps", "steps/8x64"])) == 12
+    with pytest.raises(UsageError, match=r"one of recording, .*, or a part such as steps/8x64/W4; got 'steps/8x6'"):
+        named(["steps/8x6"])
+
+
+def test_at_least_two_turns_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="got turns=1"):
+        run_benches(["recording"], turns=1)
 
 
 @pytest.mark.parametrize("passes", [True, False])
 def test_the_command_exits_1_where_a_requirement_is_missed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, passes: bool
 ) -> None:
-    made = compared([10.0, 10.0], Requirement(bound="at least" if passes else "at most", ratio=3))
-    monkeypatch.setattr("siglip_verify.bench.whole.BENCHES", {"walking": lambda turns: iter([made])})
+    requirement = Requirement(bound="at least" if passes else "at most", ratio=3)
+    for module in ("bench.whole", "cli.bench"):
+        monkeypatch.setattr(f"siglip_verify.{module}.BENCHES", walking(requirement=requirement))
     assert cli.exit_code(["bench", "--turns", "2", "--report-dir", str(tmp_path)]) == (0 if passes else 1)
-    assert capsys.readouterr().out.startswith("PASS" if passes else "MISSED")
-    assert json.loads((tmp_path / "bench.json").read_text())["comparisons"][0]["is_met"] is passes
+    shown = capsys.readouterr()
+    assert shown.out.startswith("PASS" if passes else "MISSED")
+    assert shown.err.startswith("measuring walking ...\nwalking: on foot / by bicycle = 5.00")
+    assert json.loads((tmp_path / "bench.json").read_text())["comparisons"][0]["ratios"][0]["is_met"] is passes
+
+
+@pytest.mark.parametrize(("words", "runs"), [([], False), (["--all"], True), (["--only", "walking"], True)])
+def test_long_benchmarks_run_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], runs: bool
+) -> None:
+    for module in ("bench.whole", "cli.bench"):
+        monkeypatch.setattr(f"siglip_verify.{module}.BENCHES", walking(is_short=False))
+    assert cli.exit_code(["bench", *words]) == 0
+    assert ("on foot" in capsys.readouterr().out) is runs
 
 
 def test_the_command_names_the_benchmarks_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["bench", "--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in BENCHES)
-    assert cli.exit_code(["bench", "walking"]) == 2
+    assert all(name.split("/")[0] in text for name in BENCHES)
+    assert cli.exit_code(["bench", "--only", "walking"]) == 2

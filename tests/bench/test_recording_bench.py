@@ -24,8 +24,9 @@ def test_the_recorder_sees_every_operation_and_comm_debug_mode_no_message() -> N
         assert (unrecorded.name, recorded.name, debugged.name) == ("unrecorded", "recorded", "CommDebugMode")
         assert all(len(contestant.values) == 2 for contestant in comparison.contestants)
         assert all(value > 0 for contestant in comparison.contestants for value in contestant.values)
-        assert comparison.ratio_of == ("recorded", "unrecorded")
-        assert comparison.requirement is not None
-        assert (comparison.requirement.bound, comparison.requirement.ratio) == ("at most", 1.5)
+        (ratio,) = comparison.ratios
+        assert ratio.of == ("recorded", "unrecorded")
+        assert ratio.requirement is not None
+        assert (ratio.requirement.bound, ratio.requirement.ratio) == ("at most", 1.5)
         seen[comparison.name] = (recorded.note, debugged.note)
     assert seen == NOTES
