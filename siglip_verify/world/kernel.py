@@ -50,6 +50,15 @@ def process_state(pid: int) -> str:
         return ""
 
 
+def parent_of(pid: int) -> int:
+    """Return the pid of a process' parent.
+
+    Raises:
+        OSError: There is no such process, or no /proc.
+    """
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def shared_memory(num_bytes: int) -> int:
     """Open a descriptor of zeroed memory that forked processes can map; a nameless file outside Linux."""
     if IS_LINUX:

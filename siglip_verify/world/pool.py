@@ -105,9 +105,20 @@ class Worlds:
                 world = World(template, world_size, self.built)
             except TemplateError as error:
                 raise WorldError((), world_size, reason=str(error)) from error
+            except OSError as error:  # no room in the private folder, or no descriptor left to this process
+                reason = f"a world needs files and descriptors of its own; got {type(error).__name__}: {error}"
+                raise WorldError((), world_size, reason=reason) from error
             self._built[world_size] += 1
             self._worlds[world_size] = world
             return world
+
+    def logs(self, world_size: int) -> list[memoryview]:
+        """Return the logs of the world that ran last, in rank order, also where a rank of it has died since.
+
+        Raises:
+            KeyError: There is no world of that size.
+        """
+        return [self._worlds[world_size].log(rank) for rank in range(world_size)]
 
     def run(
         self, world_size: int, function: Callable[..., Any], *args: Any, timeout_s: float | None = None
@@ -150,8 +161,8 @@ class Worlds:
                 self._template = None
 
     def _live_template(self, world_size: int) -> TemplateProcess:
-        if self._template is None or not self._template.is_alive:
-            self.close()
+        if self._template is None or not (self._template.is_alive and self._template.folder.is_dir()):
+            self.close()  # of a template without its folder too: something that tidies up has removed it
             try:
                 self._template = TemplateProcess()
             except TemplateError as error:

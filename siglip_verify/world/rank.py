@@ -54,7 +54,7 @@ def main(
         channel_socket.set_inheritable(False)
         channel = Channel(channel_socket)
         try:
-            _redirect_output(folder, rank)
+            files = _redirect_output(folder, rank)
             log = memoryview(mmap.mmap(log_descriptor, LOG_BYTES))
             os.close(log_descriptor)
             _join_group(rank, world_size, folder)
@@ -63,7 +63,7 @@ def main(
             _send(channel, pickle.dumps(Raised.of(error)))
         else:
             _send(channel, pickle.dumps(Hello(threading.get_ident())))
-            _serve(channel, (output_path(folder, rank), stack_path(folder, rank)))
+            _serve(channel, files)
         status = 0
     except (EOFError, ConnectionError):
         status = 0  # the parent is gone, and what it asked for with it
@@ -71,16 +71,21 @@ def main(
         os._exit(status)
 
 
-def _redirect_output(folder: Path, rank: int) -> None:
-    """Send stdout and stderr to this rank's file (appending: the parent may cut it short) and stacks to another."""
-    with output_path(folder, rank).open("ab") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+def _redirect_output(folder: Path, rank: int) -> tuple[int, int]:
+    """Send stdout and stderr to this rank's file (appending: the parent may cut it short) and stacks to another.
+
+    Returns:
+        A descriptor of each: the files can be emptied where their names are gone.
+    """
+    output = os.open(output_path(folder, rank), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     for stream in (sys.stdout, sys.stderr):
         cast("TextIO", stream).reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[attr-defined]
     stack_file = stack_path(folder, rank).open("a")  # faulthandler keeps it open
     faulthandler.enable(stack_file)
     faulthandler.register(STACK_SIGNAL, stack_file)
+    return output, stack_file.fileno()
 
 
 def _join_group(rank: int, world_size: int, folder: Path) -> None:
@@ -96,12 +101,12 @@ def _join_group(rank: int, world_size: int, folder: Path) -> None:
     dist.barrier()
 
 
-def _serve(channel: Channel, files: tuple[Path, ...]) -> NoReturn:
+def _serve(channel: Channel, files: tuple[int, ...]) -> NoReturn:
     while True:
         message = channel.receive()
         assert message is not None  # the socket blocks
-        for path in files:
-            os.truncate(path, 0)  # what stands there when a job fails is of that job
+        for file in files:
+            os.ftruncate(file, 0)  # what stands there when a job fails is of that job
         _send(channel, _answer(pickle.loads(message)))
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+)\b.*\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _PACKAGE = Path(__file__).parent.parent
-_HARNESS = f"{_PACKAGE / 'world'}/"
+_HARNESS = tuple(str(_PACKAGE / "world" / name) for name in ("rank.py", "channel.py"))  # what calls the job
 _RECORDER = f"{_PACKAGE / 'observe'}/"
 _STDLIB = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
 _TEXT_CHARS = 80

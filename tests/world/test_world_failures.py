@@ -205,6 +205,15 @@ def test_a_rank_that_dies_between_runs_is_replaced(worlds: Worlds) -> None:
     assert worlds.rebuilt == rebuilt + 1
 
 
+def test_logs_of_a_run_are_there_also_where_a_rank_died_after_it(worlds: Worlds) -> None:
+    worlds.run(2, jobs.write_log, b"rank ")
+    pids = worlds.world(2).pids
+    os.kill(pids[1], signal.SIGKILL)
+    time.sleep(0.1)
+    assert [bytes(log[:6]) for log in worlds.logs(2)] == [b"rank \0", b"rank \1"]
+    assert worlds.world(2).pids != pids
+
+
 def test_a_rank_that_reads_nothing_does_not_hold_up_its_parent(worlds: Worlds) -> None:
     world = worlds.world(3)
     os.kill(world.pids[1], signal.SIGSTOP)
