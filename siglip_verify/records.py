@@ -100,6 +100,7 @@ class RankFailure(msgspec.Struct, frozen=True, kw_only=True):
         kind: raised (an exception), died (the process ended), hung (no answer in time), stopped (SIGSTOP).
         blamed: False for a rank that only suffers from another's failure (its peer went away, or it waits for one).
         detail: One sentence: exception and message, exit status or signal by name, where it hangs.
+        reached: How far its messages had come, such as `in forward hop 1 (send)`; empty where that is not known.
         traceback: The rank's traceback, or its Python stack at the time of the hang; empty if there was none.
         stderr_tail: Last lines that the rank wrote to stdout or stderr.
     """
@@ -108,6 +109,7 @@ class RankFailure(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["raised", "died", "hung", "stopped"]
     blamed: bool
     detail: str
+    reached: str = ""
     traceback: str = ""
     stderr_tail: str = ""
 
@@ -147,6 +149,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         shares: Worst share of each quantity judged; empty when unknown.
         findings: Faults in the messages.
         failures: Ranks that gave no record; empty unless the verdict is unknown (or a finding outranks it).
+        reason: Why there were no ranks to run it; empty where there were.
         elapsed_s: Wall-clock seconds, measured in the parent.
     """
 
@@ -155,6 +158,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[Share, ...] = ()
     findings: tuple[Finding, ...] = ()
     failures: tuple[RankFailure, ...] = ()
+    reason: str = ""
     elapsed_s: float = 0.0
 
 

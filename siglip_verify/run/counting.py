@@ -5,16 +5,18 @@ Here: running a step to be counted. Not here: the totals (`checks.counts`), the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case, Exchange
+from siglip_verify.checks.failures import located
 from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.observe import attribute
 from siglip_verify.result import LeftOut, StepMessages
 from siglip_verify.run import step
 from siglip_verify.run.declare import form_of
-from siglip_verify.run.logs import read_logs, recorded
+from siglip_verify.run.logs import read_logs
 from siglip_verify.world import WorldError, Worlds
 
 
@@ -34,18 +36,20 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         LossSpecError: The loss cannot be used as declared.
         WorldError: There are no ranks to run it.
     """
+    since_s = time.monotonic()
     try:
         replies = worlds.run(case.world_size, step.measured_step, spec, traits, case)
     except WorldError as error:
         if not error.failures:
             raise
-        wire, failures, logs = None, error.failures, read_logs(error.logs)
+        logs = read_logs(error.logs, since_s)
+        wire, failures = None, located(error.failures, logs.events)
     else:
         for reply, _ in replies:
             if isinstance(reply, step.Rejected):
                 raise LossSpecError(reply.why)
         wire, failures = attribute([readings for _, readings in replies]), ()
-        logs = read_logs(recorded(worlds.world(case.world_size)))
+        logs = read_logs(worlds.logs(case.world_size), since_s)
     return step_messages(
         case,
         logs.events,

@@ -142,7 +142,8 @@ class _Runs:
             return watched
         if any(failure.kind == "hung" for failure in watched.result.failures):
             self._closed.add(case.world_size)  # every further run would take as long
-        return self._note(case, what, f"did not end: {failure_sentence(watched.result.failures, case.world_size)}")
+        why = failure_sentence(watched.result.failures, case.world_size, watched.result.reason)
+        return self._note(case, what, f"did not end: {why}")
 
     def _note(self, case: Case, what: str, text: str) -> None:
         """Keep what went wrong as evidence."""

@@ -6,17 +6,18 @@ Here: the joint of world, oracle, plan and check. Not here: where cases come fro
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case
 from siglip_verify.checks import equivalence
 from siglip_verify.checks.expected import expected
+from siglip_verify.checks.failures import located
 from siglip_verify.checks.step_messages import findings_of
 from siglip_verify.records import CaseResult, Event, Finding, RankRecord, Share, Verdict
 from siglip_verify.run import step
 from siglip_verify.run.declare import form_of
-from siglip_verify.run.logs import read_logs, recorded
+from siglip_verify.run.logs import read_logs
 from siglip_verify.world import WorldError, Worlds
 
 
@@ -69,16 +70,21 @@ class CaseJudge:
         Raises:
             LossSpecError: The loss cannot be used as declared.
         """
-        started = time.perf_counter()
+        started, since_s = time.perf_counter(), time.monotonic()
         records: list[RankRecord] = []
         try:
-            replies = self.worlds.run(case.world_size, step.step, self.spec, self.traits, case, timeout_s=timeout_s)
+            replies = self._run(case, timeout_s)
         except WorldError as error:
-            shares, failures, logs = None, error.failures, read_logs(error.logs)
+            if not error.failures:  # there were no ranks, so there is nothing to judge
+                elapsed_s = time.perf_counter() - started
+                result = CaseResult(case=case, verdict="unknown", reason=error.reason, elapsed_s=elapsed_s)
+                return Watched(result, (), ())
+            shares, logs = None, read_logs(error.logs, since_s)
+            failures = located(error.failures, logs.events)
         else:
             records = _records(replies)
             shares, failures = self._shares(case, records), ()
-            logs = read_logs(recorded(self.worlds.world(case.world_size)))
+            logs = read_logs(self.worlds.logs(case.world_size), since_s)
         failures += logs.overflowed
         findings = findings_of(case, logs.events, form=self._form, failures=failures, past_forward=logs.past_forward)
         if findings and not failures:
@@ -92,6 +98,10 @@ class CaseJudge:
             elapsed_s=time.perf_counter() - started,
         )
         return Watched(result, tuple(records), tuple(logs.events))
+
+    def _run(self, case: Case, timeout_s: float | None) -> list[Any]:
+        """Run one step of the case on every rank."""
+        return self.worlds.run(case.world_size, step.step, self.spec, self.traits, case, timeout_s=timeout_s)
 
     def _shares(self, case: Case, records: list[RankRecord]) -> tuple[Share, ...]:
         return equivalence.judge(case, records, expected(case, self.spec), row_wise=self.spec.row_wise)

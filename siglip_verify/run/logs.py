@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from siglip_verify.observe import LogOverflowError, read_header, read_log
 from siglip_verify.records import Event, RankFailure
-from siglip_verify.world import World
 
 
 class Logs(NamedTuple):
@@ -28,24 +27,29 @@ class Logs(NamedTuple):
     past_forward: frozenset[int]
 
 
-def recorded(world: World) -> list[memoryview]:
-    """Return the logs of the step that a world ran last."""
-    return [world.log(rank) for rank in range(world.world_size)]
+def read_logs(logs: Sequence[memoryview | bytes], since_s: float = 0.0) -> Logs:
+    """Read what all ranks recorded, whatever became of them.
 
-
-def read_logs(logs: Sequence[memoryview | bytes]) -> Logs:
-    """Read what all ranks recorded, whatever became of them."""
+    Args:
+        logs: Each rank's log, in rank order.
+        since_s: When the step was asked for (monotonic clock). A log that begins before then is of an earlier step: its
+            rank has not begun this one.
+    """
     events: list[Event] = []
     overflowed: list[RankFailure] = []
     past_forward: set[int] = set()
     for rank, log in enumerate(logs):
         header = read_header(log)
+        try:
+            posted, overflow = read_log(log, rank), None
+        except LogOverflowError as error:
+            posted, overflow = error.events, error
+        if posted and posted[0].posted_s < since_s:
+            continue
+        events += posted
         if header.posted and header.phase != "forward":
             past_forward.add(rank)
-        try:
-            events += read_log(log, rank)
-        except LogOverflowError as error:
-            events += error.events
+        if overflow is not None:
             detail = (
                 f"LogOverflowError: a step posts at most {header.capacity:,} operations a rank to be counted whole; "
                 f"got {header.posted:,}: send fewer and larger messages, or check a smaller batch"

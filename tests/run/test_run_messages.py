@@ -22,7 +22,7 @@ from siglip_verify.run import step
 from siglip_verify.run.counting import count_step
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
-from siglip_verify.run.logs import read_logs, recorded
+from siglip_verify.run.logs import read_logs
 from siglip_verify.world import Worlds
 
 OURS = LossSpec()
@@ -36,7 +36,7 @@ def traits(worlds: Worlds) -> Traits:
 def record(worlds: Worlds, traits: Traits, case: Case) -> list[Event]:
     """Run one step of our loss and return what every rank posted."""
     worlds.run(case.world_size, step.step, OURS, traits, case)
-    logs = read_logs(recorded(worlds.world(case.world_size)))
+    logs = read_logs(worlds.logs(case.world_size))
     assert not logs.overflowed
     return logs.events
 

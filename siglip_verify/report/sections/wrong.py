@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from siglip_verify.checks.failures import failure_sentence
+from siglip_verify.checks.failures import failure_sentence, happened
 from siglip_verify.records import CaseResult, Counterexample, Finding, RankFailure, Share
 from siglip_verify.report import diagnosis, words
 from siglip_verify.report.blocks import Entry, Fact, Verbatim
@@ -50,7 +50,7 @@ def unjudged(result: CaseResult) -> Entry:
     return Entry(
         title=f"No judgement: {case.exchange} at W = {case.world_size}",
         tone="unknown",
-        lead=words.one_line(failure_sentence(result.failures, case.world_size)),
+        lead=words.one_line(failure_sentence(result.failures, case.world_size, result.reason)),
         facts=(*facts, ("ended after", words.seconds(result.elapsed_s))),
         verbatim=_verbatim(result.failures),
     )
@@ -132,7 +132,7 @@ def _failures(failures: Sequence[RankFailure]) -> list[Fact]:
 
 def _happened(failure: RankFailure) -> str:
     suffers = "" if failure.blamed else " (only suffers from another rank's failure)"
-    return f"{failure.kind}{suffers}: {words.one_line(failure.detail)}"
+    return f"{failure.kind}{suffers}: {words.one_line(happened(failure))}"
 
 
 def _verbatim(failures: Sequence[RankFailure]) -> tuple[Verbatim, ...]:
