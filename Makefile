@@ -6,11 +6,12 @@ READY := $(VENV)/.ready
 # Processes that run tests side by side; each starts gloo worlds of its own.
 JOBS ?= 2
 REPORTS ?= reports
+MINUTES ?= 5
 
-.PHONY: help verify bugs bench pictures test test-long lint format clean
+.PHONY: help verify bugs faults faults-in-a-row soak bench pictures test test-long lint format clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +24,15 @@ verify: $(READY)  ## Check our loss and open_clip's on real gloo processes, plan
 
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs
+
+faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4, and see what is said of it
+	$(BIN)/siglip-verify faults
+
+faults-in-a-row: $(READY)  ## Set off 200 random faults, and see that nothing is left behind
+	$(BIN)/siglip-verify faults --in-a-row 200
+
+soak: $(READY)  ## Run random cases and random faults for MINUTES minutes, and see that nothing leaks
+	$(BIN)/siglip-verify soak --minutes $(MINUTES)
 
 # What to measure, such as ONLY='steps/8x64 memory'; all that is short if empty.
 ONLY ?=

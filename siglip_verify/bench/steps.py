@@ -19,7 +19,7 @@ from siglip_verify.checks.totals import rank_totals
 from siglip_verify.observe import Recorder, WireReading, attribute
 from siglip_verify.plan import lower_bound_bytes
 from siglip_verify.result import StepMessages
-from siglip_verify.run.logs import read_logs, recorded
+from siglip_verify.run.logs import read_logs
 from siglip_verify.run.step import wire_meter
 from siglip_verify.world import Worlds, context
 
@@ -124,7 +124,7 @@ def _recorded_step(form: Form, setup: Setup) -> list[WireReading]:
 def _traffic(worlds: Worlds, form: Form, setup: Setup) -> Traffic:
     """Count what one step sends."""
     readings: list[list[WireReading]] = worlds.run(setup.world_size, _recorded_step, form, setup)
-    events = read_logs(recorded(worlds.world(setup.world_size))).events
+    events = read_logs(worlds.logs(setup.world_size)).events
     wire = attribute(readings)
     case = Case(exchange=form.exchange, world_size=setup.world_size, batch=setup.batch, dim=setup.dim, dtype="float32")
     totals = rank_totals(StepMessages(case=case, events=tuple(events), wire=None if wire is None else tuple(wire)))

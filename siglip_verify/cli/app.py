@@ -18,11 +18,13 @@ from rich.console import Console
 from siglip_verify.cli.bench import bench
 from siglip_verify.cli.bugs import bugs
 from siglip_verify.cli.check import check
+from siglip_verify.cli.faults import faults
 from siglip_verify.cli.messages import messages
 from siglip_verify.cli.output import EXIT_CODES
 from siglip_verify.cli.replay import replay
 from siglip_verify.cli.report import render_again
 from siglip_verify.cli.simulate import simulate
+from siglip_verify.cli.soak import soak
 from siglip_verify.errors import UsageError
 from siglip_verify.report import ReportFolderError
 from siglip_verify.world import WorldError
@@ -45,7 +47,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(check, config=SETTINGS_ELSEWHERE)
-for _command in (replay, messages, bugs, simulate, bench):
+for _command in (replay, messages, bugs, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")
 

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from siglip_verify.errors import UsageError
 from siglip_verify.report import FORMATS, ConsoleListener, append_summary, render, write
+from siglip_verify.report import faults as fault_report
 from siglip_verify.result import Report
 from siglip_verify.run.events import Listener
+from siglip_verify.run.faults import Act, run_faults
 
 EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
 ALL_FORMATS = ",".join(FORMATS)
@@ -30,6 +32,24 @@ def show(go: Callable[[Listener], Report], report_dir: Path | None, reports: str
     if summary:  # a CI system's own file, to which every step adds
         append_summary(result, Path(summary))
     return EXIT_CODES[result.verdict]
+
+
+def show_faults(acts: Iterable[Act], *, timeout_s: float, seed: int, output: str) -> int:
+    """Set off faults while saying what comes of each, then show what came out."""
+    if not 0 < timeout_s <= 86_400:
+        raise UsageError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
+    told = Console(stderr=True)
+    result = run_faults(
+        acts,
+        timeout_s=timeout_s,
+        seed=seed,
+        progress=lambda done: told.print(fault_report.line(done), style="dim", markup=False, highlight=False),
+    )
+    if output == "json":
+        print(fault_report.dump(result).decode(), end="")
+    else:
+        fault_report.render(result, Console())
+    return EXIT_CODES["pass" if result.passes else "mismatch"]
 
 
 def formats(text: str, *known: str) -> list[str]:

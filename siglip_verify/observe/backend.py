@@ -6,7 +6,7 @@ no need of it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from siglip_verify.observe.log import Operation
 
@@ -22,6 +22,10 @@ class Observer(Protocol):
     @property
     def num_posted(self) -> int:
         """How many operations were recorded so far."""
+        ...
+
+    def posting(self, kind: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the arguments of an operation before anything is made of them; return those to post it with."""
         ...
 
     def posted(self, operation: Operation) -> int:

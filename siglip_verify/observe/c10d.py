@@ -116,7 +116,7 @@ class _Kernels:
             watch = self.watch
             if watch is None or without_data(keyset):
                 return post(keyset, *args, **kwargs)
-            return watched(watch, signature, functools.partial(post, keyset, *args, **kwargs), args)
+            return watched(watch, signature, functools.partial(post, keyset, **kwargs), args)
 
         return kernel
 
@@ -124,32 +124,33 @@ class _Kernels:
 _KERNELS = _Kernels()
 
 
-def _communicate(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+def _communicate(watch: _Watch, signature: Signature, post: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Post an operation of c10d, told before."""
     if not watch.observer.watching:
-        return post()
+        return post(*args)
+    args = watch.observer.posting(signature.kind, args)
     operation = signature.describe(args)
     sequence = watch.observer.posted(operation)
     if watch.poison:
         _poison(signature.overwritten(args))
-    outcome = post()
+    outcome = post(*args)
     from_any = operation.kind == "recv" and operation.src is None
     watch.waits.expect(sequence, from_any, signature.results(args), outcome)
     return outcome
 
 
-def _call_functional(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+def _call_functional(watch: _Watch, signature: Signature, post: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call a functional collective, told only if what it calls was not."""
     num_posted = watch.observer.num_posted
-    outcome = post()
+    outcome = post(*args)
     if watch.observer.watching and watch.observer.num_posted == num_posted:
         watch.observer.posted(signature.describe(args))
     return outcome
 
 
-def _wait(watch: _Watch, signature: Signature, post: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+def _wait(watch: _Watch, signature: Signature, post: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Wait for the result of a functional collective, told afterwards."""
-    outcome = post()
+    outcome = post(*args)
     watch.waits.waited_for_tensor(args[0])
     return outcome
 

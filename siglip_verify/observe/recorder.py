@@ -11,10 +11,13 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from siglip_verify.observe.backend import Backend
 from siglip_verify.observe.log import LogWriter, Operation
 from siglip_verify.records import Phase
+
+_MESSAGES = ("send", "recv")
 
 
 class Recorder:
@@ -81,14 +84,27 @@ class Recorder:
         """Whether operations are recorded now."""
         return self._phase is not None
 
+    def coming_hop(self, kind: str) -> tuple[Phase | None, int]:
+        """Tell the phase, and the hop in it, that an operation of this kind belongs to if it is posted now."""
+        if self._phase is None:
+            return None, 0
+        return self._phase, self._hops[self._phase] + (kind not in _MESSAGES or not self._batch)
+
+    def posting(self, kind: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Let an operation pass as it is (for the back end)."""
+        return arguments
+
     def posted(self, operation: Operation) -> int:
         """Write an operation that is about to be posted; return its sequence number (for the back end)."""
         with self._lock:
             assert self._phase is not None, "the back end asks `watching` first"
-            hop = self._next_hop(self._phase, operation.kind)
+            _, hop = self.coming_hop(operation.kind)
+            self._hops[self._phase] = hop
             sequence = self._log.append(operation, self._phase, hop, time.monotonic())
-            if operation.kind in ("send", "recv"):
+            if operation.kind in _MESSAGES:
                 self._batch.add(sequence)
+            else:
+                self._batch.clear()
             self.num_posted += 1
             return sequence
 
@@ -98,13 +114,6 @@ class Recorder:
             self._log.finish(sequence, time.monotonic(), src)
             if sequence in self._batch:
                 self._batch.clear()
-
-    def _next_hop(self, phase: Phase, kind: str) -> int:
-        if kind not in ("send", "recv"):
-            self._batch.clear()
-        if not self._batch:
-            self._hops[phase] += 1
-        return self._hops[phase]
 
     def _enter(self, phase: Phase | None) -> None:
         with self._lock:

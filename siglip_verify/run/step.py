@@ -21,7 +21,9 @@ from torch import Tensor
 from siglip_verify import adapt, features
 from siglip_verify.adapt import AdaptedLoss, LossSpec, LossSpecError, Traits
 from siglip_verify.case import Case
+from siglip_verify.fault import Fault
 from siglip_verify.observe import Recorder, WireMeter, WireReading, store_gate
+from siglip_verify.observe.trap import Trap
 from siglip_verify.records import Phase, RankRecord
 from siglip_verify.world import context
 
@@ -55,6 +57,20 @@ def measured_step(spec: LossSpec, loss_traits: Traits, case: Case) -> tuple[Rank
     """Run one step as `step` does, and read this rank's sockets around each phase."""
     meter = wire_meter()
     return _step(spec, loss_traits, case, Recorder(context().log), meter), meter.readings
+
+
+def faulty_step(spec: LossSpec, loss_traits: Traits, case: Case, fault: Fault) -> RankRecord | Rejected:
+    """Run one step as `step` does, in which one rank commits a fault.
+
+    Raises:
+        RuntimeError: The step has no such place.
+    """
+    if context().rank != fault.rank:
+        return step(spec, loss_traits, case)
+    trap = Trap(context().log, fault)
+    record = _step(spec, loss_traits, case, trap)
+    trap.check_sprung()
+    return record
 
 
 def wire_meter() -> WireMeter:

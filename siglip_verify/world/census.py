@@ -1,0 +1,104 @@
+"""Counting what worlds leave behind: processes, files, descriptors, memory.
+
+Here: reading /proc, and a temporary folder of one's own in which nothing else writes. Not here: how much may be left.
+
+A process is known by a mark in its environment, which everything that is started from here inherits: so what has lost
+its parent is found too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from siglip_verify.world import kernel
+
+_MARK = "_SIGLIP_VERIFY_CENSUS"
+
+
+class Surroundings:
+    """What was started, and what was written, since `surroundings` was entered.
+
+    Attributes:
+        folder: The temporary folder in use.
+    """
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder = folder
+        self._mark = f"{_MARK}={mark}".encode()
+
+    def processes(self) -> set[int]:
+        """List the processes that were started, this one left out, those that nobody has reaped included."""
+        marked, zombies = set[int](), list[int]()
+        for pid in _all_pids():
+            if kernel.process_state(pid) == "Z":
+                zombies.append(pid)
+            elif self._mark in _environment(pid):
+                marked.add(pid)
+        parents = marked | {os.getpid()}
+        return marked | {pid for pid in zombies if _parent(pid) in parents}
+
+    def files(self) -> set[Path]:
+        """List what lies in the temporary folder, at any depth."""
+        return set(self.folder.rglob("*"))
+
+
+@contextlib.contextmanager
+def surroundings() -> Generator[Surroundings]:
+    """Mark what is started in this block, and give it a temporary folder of its own, removed at the end."""
+    mark, usual = secrets.token_hex(8), tempfile.tempdir
+    folder = Path(tempfile.mkdtemp(prefix="siglip-verify-census-"))
+    before = {name: os.environ.get(name) for name in (_MARK, "TMPDIR")}
+    os.environ.update({_MARK: mark, "TMPDIR": str(folder)})
+    tempfile.tempdir = str(folder)
+    try:
+        yield Surroundings(folder, mark)
+    finally:
+        tempfile.tempdir = usual
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def descriptors(pid: int) -> int:
+    """Count the open descriptors of a process.
+
+    Raises:
+        OSError: It is gone.
+    """
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def private_bytes(pid: int) -> int:
+    """Return the memory that a process shares with no other.
+
+    Raises:
+        OSError: It is gone, or the kernel does not tell (before Linux 4.14).
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it has ended since, or belongs to someone else
+        return b""
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return kernel.parent_of(pid)
+    except OSError:
+        return None
