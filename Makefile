@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify bugs faults faults-in-a-row soak bench pictures test test-long lint format clean
+.PHONY: help verify bugs faults faults-in-a-row soak bench sample pictures test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,10 @@ test: $(READY)  ## Run the tests
 test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long
 
-pictures: $(READY)  ## Make the pictures of the README from real runs
+sample: $(READY)  ## Make the sample report, reports/sample/, from a real run
+	$(BIN)/siglip-verify check --profile ci --examples 40 --bugs quick --report-dir reports/sample
+
+pictures: $(READY)  ## Make the pictures of the README and of docs/ from real runs and the plan
 	$(BIN)/python docs/make_pictures.py
 
 lint: $(READY)  ## Check format, style and types

@@ -1,14 +1,17 @@
-"""Make the pictures of the README from real runs: `make pictures`.
+"""Make the pictures of the README and of docs/: `make pictures`.
 
-Each is what the command prints, recorded by rich at 100 columns and written as SVG.
+Those of the README are what a command prints in a real run, recorded by rich at 100 columns. The hop diagrams are drawn
+from the plan; `--hops` makes them alone.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from pathlib import Path
 
+from hop_diagrams import FORMS, diagram
 from rich.console import Console
 
 from siglip_verify.adapt import resolve
@@ -35,8 +38,17 @@ def broken_copy(folder: Path) -> Path:
     return path
 
 
+def hop_diagrams() -> None:
+    """Draw every form of every exchange."""
+    for name in FORMS:
+        (PICTURES / f"hops-{name}.svg").write_bytes(diagram(name))
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
+    hop_diagrams()
+    if sys.argv[1:] == ["--hops"]:
+        sys.exit()
     picture(
         "check",
         "siglip-verify check --loss siglip_verify.loss:SigLipLoss --world-sizes 1-4",

@@ -7,6 +7,7 @@ place, and nowhere else are strings read as numbers.
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 
 import msgspec
@@ -16,6 +17,7 @@ from siglip_verify.errors import UsageError
 from siglip_verify.result import SCHEMA_VERSION, Report
 
 NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_NUMBERS = re.compile(rb'\[\n[^\[\]{}"]*\]')  # no string holds a line break, so no match lies in one
 _MEND = "run the check again, or render it with the version that wrote it"
 
 
@@ -25,7 +27,7 @@ def dump(report: Report) -> bytes:
     Lone surrogates, which UTF-8 does not have, are written as escapes of six characters.
     """
     text = msgspec.json.encode(_without_non_finite(msgspec.to_builtins(report)))
-    return msgspec.json.format(text, indent=2) + b"\n"
+    return _NUMBERS.sub(_on_one_line, msgspec.json.format(text, indent=2)) + b"\n"
 
 
 def load(text: bytes) -> Report:
@@ -45,6 +47,11 @@ def load(text: bytes) -> Report:
         return msgspec.convert(_with_non_finite(plain, _report_type(), "$"), Report)
     except msgspec.ValidationError as error:
         raise UsageError(f"a report follows report.schema.json; got {error}: {_MEND}") from None
+
+
+def _on_one_line(numbers: re.Match[bytes]) -> bytes:
+    """Write a list of numbers as one line: a line for each would be most of the file."""
+    return b"[" + b", ".join(number.strip() for number in numbers[0][1:-1].split(b",")) + b"]"
 
 
 @cache

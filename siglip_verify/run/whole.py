@@ -171,7 +171,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "hypothesis": hypothesis.__version__,
-        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "platform": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "processors": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "back end": "gloo, one process a rank, on loopback",
     }
