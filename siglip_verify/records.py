@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from siglip_verify.case import Case, Exchange
+from siglip_verify.case import Case, DType, Exchange
 
 Verdict = Literal["pass", "mismatch", "unknown"]
 Phase = Literal["forward", "backward"]
@@ -173,6 +173,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         unknown_cases: How many of those came to no judgement.
         worst: For each quantity judged, the worst share of its bound and the case line that gave it.
         shares: For each quantity judged, the share of its bound in every case, to three digits.
+        by_dtype: The same cases by the dtype of their features.
         elapsed_s: Seconds in these cases, measured.
         note: Why cases were left out, if they were.
     """
@@ -186,6 +187,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     note: str = ""
     shares: dict[Quantity, tuple[float, ...]] = {}
+    by_dtype: dict[DType, DTypeShares] = {}
+
+
+class DTypeShares(msgspec.Struct, frozen=True, kw_only=True):
+    """How many cases had features of one dtype, and the worst share of each quantity in them."""
+
+    cases: int
+    worst: dict[Quantity, float]
 
 
 class Worst(msgspec.Struct, frozen=True, kw_only=True):

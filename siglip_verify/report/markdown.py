@@ -56,6 +56,8 @@ def _loss(loss: LossResult) -> Iterator[str]:
     yield f"### {_MARKS[loss.verdict]} {text(words.one_line(loss.name))}"
     if loss.cells:
         yield _folded("Equivalence", _table(sections.equivalence(loss.cells)), _facts(sections.nearest(loss.cells)))
+        if any(cell.by_dtype for cell in loss.cells):
+            yield _folded("Equivalence by dtype", _table(sections.by_dtype(loss.cells)))
     for shown in sections.messages(loss.messages):
         yield _folded("Messages", _table(shown))
     for shown in sections.costs(loss):

@@ -6,12 +6,10 @@ verdict of a case (`judge`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from siglip_verify import given
-from siglip_verify.case import EXCHANGES, Case, Exchange, format_case
+from siglip_verify.case import EXCHANGES, Case, Exchange
 from siglip_verify.checks.counts import message_row
-from siglip_verify.records import CaseResult, Cell, Counterexample, Quantity, Verdict, Worst
+from siglip_verify.records import CaseResult, Cell, Counterexample, Verdict
 from siglip_verify.result import BlockCoverage, LeftOut, LossResult, StepCost, StepMessages, worst
 from siglip_verify.run import cost, probe
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
@@ -30,6 +28,7 @@ from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import dimensions_of, load_traits, strided_case, strided_limit
 from siglip_verify.run.search import Outcome, hung, search
 from siglip_verify.run.settings import LossPlan, Settings
+from siglip_verify.run.shares import all_shares, shares_by_dtype, worst_shares
 from siglip_verify.run.strategies import allot, cases
 from siglip_verify.world import WorldError, Worlds
 
@@ -260,27 +259,9 @@ class LossRun:
             unknown_cases=unknown,
             worst=worst_shares(outcome.results.values()),
             shares=all_shares(outcome.results.values()),
+            by_dtype=shares_by_dtype(outcome.results.values()),
             elapsed_s=sum(result.elapsed_s for result in outcome.results.values()),
             note=note,
         )
         self._cells.append(cell)
         self._listener(CellDone(self._spec.name, cell, self._allotted[world_size]))
-
-
-def worst_shares(results: Iterable[CaseResult]) -> dict[Quantity, Worst]:
-    """Return the worst share of each quantity over some cases, and the case that gave it."""
-    found: dict[Quantity, Worst] = {}
-    for result in results:
-        for share in result.shares:
-            if share.quantity not in found or not share.share <= found[share.quantity].share:
-                found[share.quantity] = Worst(share=share.share, case=format_case(result.case))
-    return found
-
-
-def all_shares(results: Iterable[CaseResult]) -> dict[Quantity, tuple[float, ...]]:
-    """Return the share of each quantity in every case, to three digits: what can be seen in a picture."""
-    found: dict[Quantity, list[float]] = {}
-    for result in results:
-        for share in result.shares:
-            found.setdefault(share.quantity, []).append(float(f"{share.share:.3g}"))
-    return {quantity: tuple(shares) for quantity, shares in found.items()}

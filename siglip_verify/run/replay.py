@@ -16,7 +16,7 @@ from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
-from siglip_verify.run.loss_run import all_shares, worst_shares
+from siglip_verify.run.shares import all_shares, shares_by_dtype, worst_shares
 from siglip_verify.world import Worlds
 
 
@@ -40,6 +40,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
         unknown_cases=int(result.verdict == "unknown"),
         worst=worst_shares([result]),
         shares=all_shares([result]),
+        by_dtype=shares_by_dtype([result]),
         elapsed_s=result.elapsed_s,
     )
     listener(CellDone(spec.name, cell, 1))

@@ -16,6 +16,7 @@ from siglip_verify.records import (
     CaseResult,
     Cell,
     Counterexample,
+    DTypeShares,
     Event,
     Finding,
     Matrix,
@@ -72,6 +73,7 @@ def cell(exchange: Exchange, world_size: int, verdict: Verdict = "pass", **chang
     }
     worst: dict[Quantity, Worst] = (cells | changes)["worst"]
     cells["shares"] = {quantity: strewn(most.share, (cells | changes)["cases"]) for quantity, most in worst.items()}
+    cells["by_dtype"] = {"float64": DTypeShares(cases=12, worst={name: most.share for name, most in worst.items()})}
     return Cell(exchange=exchange, world_size=world_size, verdict=verdict, **cells | changes)
 
 

@@ -35,6 +35,10 @@ def test_our_loss_passes_and_every_cell_is_filled() -> None:
     }
     assert report.cases == sum(cell.cases for cell in loss.cells) == 4 * (2 + 7 + 7 + 7)
     assert all(0 < worst.share <= 1 for cell in loss.cells for name, worst in cell.worst.items() if name == "text_grad")
+    for cell in loss.cells:
+        assert sum(of.cases for of in cell.by_dtype.values()) == cell.cases
+        for name, worst in cell.worst.items():
+            assert max(of.worst[name] for of in cell.by_dtype.values() if name in of.worst) == worst.share
     assert [type(event) for event in (events[0], events[-2], events[-1])] == [RunStarted, LossDone, RunDone]
     assert sum(isinstance(event, CaseJudged) for event in events) == report.cases
     assert sum(isinstance(event, CellDone) for event in events) == len(loss.cells)

@@ -49,6 +49,8 @@ def _loss(loss: LossResult, console: Console) -> None:
     if loss.cells:
         table(sections.equivalence(loss.cells), console)
         fact_lines(sections.nearest(loss.cells), console)
+        if any(cell.by_dtype for cell in loss.cells):
+            table(sections.by_dtype(loss.cells), console)
     for shown in sections.messages(loss.messages):
         table(shown, console)
     for shown in sections.costs(loss):

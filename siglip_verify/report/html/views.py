@@ -56,6 +56,7 @@ class LossEquivalence(msgspec.Struct, frozen=True):
     charts: tuple[Chart, ...]
     caption: str
     table: Table
+    by_dtype: Table
     nearest: tuple[Fact, ...]
 
 
@@ -144,6 +145,7 @@ def equivalence(report: Report) -> View | None:
             charts=tuple(share_charts(loss.cells)),
             caption=_share_caption(loss),
             table=sections.equivalence(loss.cells),
+            by_dtype=sections.by_dtype(loss.cells),
             nearest=tuple(sections.nearest(loss.cells)),
         )
         for loss in report.losses

@@ -7,7 +7,7 @@ from siglip_verify.report.sections.compared import costs, coverage, coverage_mat
 from siglip_verify.report.sections.facts import about, environment, left_out, settings, summary
 from siglip_verify.report.sections.known_bugs import bug_line, bug_tables, bugs_headline
 from siglip_verify.report.sections.sent import messages, step_of
-from siglip_verify.report.sections.shares import QUANTITY_GROUPS, equivalence, nearest
+from siglip_verify.report.sections.shares import QUANTITY_GROUPS, by_dtype, equivalence, nearest
 from siglip_verify.report.sections.wrong import counterexamples, failing, unjudged, unjudged_cases, what_went_wrong
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "bug_line",
     "bug_tables",
     "bugs_headline",
+    "by_dtype",
     "costs",
     "counterexamples",
     "coverage",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from siglip_verify.case import DTYPES
 from siglip_verify.records import Cell, Quantity
 from siglip_verify.report import words
 from siglip_verify.report.blocks import Column, Fact, Table, Value
@@ -16,6 +17,7 @@ QUANTITY_GROUPS: Mapping[str, tuple[Quantity, ...]] = {
     "scale": ("scale_grad", "local_scale_grad"),
     "bias": ("bias_grad", "local_bias_grad"),
 }
+_DTYPE_CAPTION = "The same by dtype of the features, over all exchanges and world sizes."
 _SHARE_CAPTION = "Worst error as a share of its bound: measured, 1 is the bound. Cases: counted."
 
 
@@ -47,6 +49,25 @@ def equivalence(cells: Sequence[Cell]) -> Table:
     )
 
 
+def by_dtype(cells: Sequence[Cell]) -> Table:
+    """Show the same cases by the dtype of their features: how many, and the worst share of the bound by quantity."""
+    found = [cell.by_dtype for cell in cells]
+    rows = [
+        (
+            Value(dtype),
+            Value(words.count(sum(each[dtype].cases for each in found if dtype in each))),
+            *(
+                _worst([s for each in found if dtype in each for q, s in each[dtype].worst.items() if q in quantities])
+                for quantities in QUANTITY_GROUPS.values()
+            ),
+        )
+        for dtype in DTYPES
+        if any(dtype in each for each in found)
+    ]
+    columns = [Column("dtype", is_number=False), Column("cases"), *(Column(name) for name in QUANTITY_GROUPS)]
+    return Table(caption=_DTYPE_CAPTION, columns=tuple(columns), rows=tuple(rows))
+
+
 def nearest(cells: Sequence[Cell]) -> list[Fact]:
     """Name the quantity that came nearest to its bound, or went farthest beyond it, and the case."""
     found = words.nearest(cells)
@@ -54,7 +75,10 @@ def nearest(cells: Sequence[Cell]) -> list[Fact]:
 
 
 def _group_share(cell: Cell, quantities: tuple[Quantity, ...]) -> Value:
-    shares = [cell.worst[quantity].share for quantity in quantities if quantity in cell.worst]
+    return _worst([cell.worst[quantity].share for quantity in quantities if quantity in cell.worst])
+
+
+def _worst(shares: Sequence[float]) -> Value:
     if not shares:
         return Value(words.NOTHING, "muted")
     largest = max(shares, key=words.severity)
