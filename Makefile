@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify bugs faults faults-in-a-row soak bench sample pictures test test-long lint format clean
+.PHONY: help verify bugs faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ sample: $(READY)  ## Make the sample report, reports/sample/, from a real run
 
 pictures: $(READY)  ## Make the pictures of the README and of docs/ from real runs and the plan
 	$(BIN)/python docs/make_pictures.py
+
+precision: $(READY)  ## Measure the table of docs/precision.md
+	$(BIN)/python docs/make_precision.py
 
 lint: $(READY)  ## Check format, style and types
 	$(BIN)/ruff format --check .

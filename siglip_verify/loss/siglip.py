@@ -40,6 +40,9 @@ class SigLipLoss(nn.Module):
     A drop-in for open_clip's class of the same name. Differences: `group`; loss and logits are float32 for half
     precision features; strided features are accepted; labels are cached when asked; wrong arguments raise ValueError.
 
+    Under torch.compile the loss of one rank is one graph with memory="autograd"; messages between ranks, and the other
+    forms' hand-written gradients, run beside the graphs.
+
     Args:
         cache_labels: Keep the labels between calls.
         rank: This process's rank in the group.

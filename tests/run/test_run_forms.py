@@ -37,6 +37,7 @@ ALL_FORMS = [
     *FORMS,
     {"memory": "recompute", "overlap": True},
     {"memory": "constant", "ragged": True},
+    {"memory": "recompute", "ragged": True, "overlap": True},
     {"memory": "constant", "grad_dtype": "torch.float32"},
     {"check_shapes": False},
 ]

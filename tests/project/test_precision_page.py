@@ -1,0 +1,58 @@
+"""docs/precision.md: the table is that of the script that writes it, and the words above it hold for its figures.
+
+Oracle: the script's own list of forms, and the claims written down here. Sees: a form without a row, a figure that
+contradicts the page. Cannot see: a figure that is out of date (`make precision` measures them again).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_precision", DOCS / "make_precision.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def errors(script: ModuleType) -> dict[tuple[str, str], dict[str, float]]:
+    table = (DOCS / "precision.md").read_text().split(script.BEGIN)[1].split(script.END)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    assert rows[0] == ["features", "form", *script.QUANTITIES]
+    return {(row[0], row[1]): dict(zip(script.QUANTITIES, map(float, row[2:]), strict=True)) for row in rows[2:]}
+
+
+def test_every_form_has_a_row_for_every_kind_of_features(script: ModuleType, errors: dict) -> None:
+    assert list(errors) == [
+        (name, form)
+        for name, (dtype, _) in script.FEATURES.items()
+        for form, options in script.FORMS.items()
+        if dtype != "float32" or "grad_dtype" not in options
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_wide_gradients_cost_no_more_than_those_that_do_not_travel(errors: dict, dtype: str) -> None:
+    for memory in ("constant", "recompute"):
+        wide, narrow = errors[dtype, f"{memory}, grad_dtype=float32"], errors[dtype, memory]
+        assert wide["text"] < 1.1 * wide["image"] < narrow["text"]
+        assert narrow["text"] <= errors[dtype, "autograd"]["text"]
+        assert narrow["image"] <= errors[dtype, "autograd"]["image"]
+
+
+def test_loss_and_gradients_of_scale_and_bias_keep_more_than_the_features_have(errors: dict) -> None:
+    for dtype, eps in (("bfloat16", 2**-8), ("float16", 2**-11), ("float32, autocast to bfloat16", 2**-8)):
+        for (name, _), found in errors.items():
+            if name == dtype:
+                assert max(found["loss"], found["scale"], found["bias"]) < eps / 5
