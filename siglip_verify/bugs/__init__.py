@@ -5,9 +5,11 @@ that are written differently and are right. One family a file; in each plant the
 
     entry          what is said of an entry: Bug, Control, Where
     plant          the correct loss in parts
+    companions     the correct loss in constant memory in parts
     gradient       gradients that do not come home from collectives
     ring           hops and neighbours, forward and backward
     labels         positives on the wrong pairs
+    constant       gradients that travel with their blocks, in constant memory
     normaliser     divisors, factors and chunks
     terms          scale, bias and images lost or detached
     collectives    aliased, rooted, unmatched; ranks taken for others
@@ -16,14 +18,14 @@ that are written differently and are right. One family a file; in each plant the
     controls       right, though written differently
 """
 
-from siglip_verify.bugs import collectives, gradient, labels, normaliser, outside, ring, terms, wire
+from siglip_verify.bugs import collectives, constant, gradient, labels, normaliser, outside, ring, terms, wire
 from siglip_verify.bugs.controls import CONTROLS
 from siglip_verify.bugs.entry import Bug, Control, Loss, Outcome, Where
 from siglip_verify.bugs.plant import Plant
 
 __all__ = ["CATALOGUE", "CONTROLS", "Bug", "Control", "Loss", "Outcome", "Where", "make"]
 
-_FAMILIES = (gradient, ring, labels, normaliser, terms, collectives, wire, outside)
+_FAMILIES = (gradient, ring, constant, labels, normaliser, terms, collectives, wire, outside)
 
 CATALOGUE: dict[str, Bug] = {bug.id: bug for family in _FAMILIES for bug in family.BUGS}
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siglip_verify.adapt.spec import LossSpec
+from siglip_verify.bugs.companions import Companions
 from siglip_verify.bugs.entry import Control, Loss
 from siglip_verify.bugs.plant import Brought, Meeting, Plant, all_reduce, differentiable, gathered, pair_group
 from siglip_verify.loss.block import block_loss, ground_truth, logits
@@ -99,6 +100,7 @@ def _chunk_of_one(m: Meeting) -> Tensor:
 softplus = Plant(block=_softplus_less_diagonal)
 cross_entropy = Plant(block=_cross_entropy)
 chunk_of_one = Plant(block=_chunk_of_one)
+constant_memory = Companions()
 
 
 # ------------------------------------------------------------------ another exchange
@@ -205,6 +207,12 @@ CONTROLS: dict[str, Control] = {
             id="parts",
             sentence="The correct loss put together from the parts that the bugs replace.",
             spec=LossSpec(target="siglip_verify.bugs:make"),
+        ),
+        Control(
+            id="constant-memory",
+            sentence="Blocks travel with their gradients, computed in forward, in the parts that the bugs replace.",
+            spec=_spec("constant_memory", same_upstream=True),
+            exchanges=("bidir", "shift"),
         ),
         Control(id="label-rows", sentence=str(label_rows.__doc__), spec=_spec("label_rows")),
         Control(id="whole-matrix", sentence=str(whole_matrix.__doc__), spec=_spec("whole_matrix", row_wise=False)),

@@ -140,6 +140,7 @@ class Bug:
         outcomes: How it may show; more than one where ranks race.
         diagnosis: What the words of a diagnosis must match (a regular expression, case ignored).
         row_wise: Whether the loss that carries the bug promises row-wise local values.
+        same_upstream: Whether it asks for one upstream gradient on all ranks.
         is_race: Whether a lucky run may come out right.
     """
 
@@ -152,6 +153,7 @@ class Bug:
     outcomes: tuple[Outcome, ...] = ("mismatch",)
     diagnosis: str
     row_wise: bool = True
+    same_upstream: bool = False
     is_race: bool = False
 
     @property
@@ -162,7 +164,12 @@ class Bug:
     @property
     def spec(self) -> LossSpec:
         """The planted loss as a target of the adapter."""
-        return LossSpec(target="siglip_verify.bugs:make", args={"bug": self.id}, row_wise=self.row_wise)
+        return LossSpec(
+            target="siglip_verify.bugs:make",
+            args={"bug": self.id},
+            row_wise=self.row_wise,
+            same_upstream=self.same_upstream,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +180,10 @@ class Control:
         id: Its name in the catalogue.
         sentence: In what it differs, in one sentence.
         spec: Where it is, and its convention.
+        exchanges: Those that it has, of a loss that can be told which to use.
     """
 
     id: str
     sentence: str
     spec: LossSpec
+    exchanges: tuple[Exchange, ...] = EXCHANGES

@@ -33,6 +33,7 @@ QUICK = (
     "p2p-no-grad",
     "gather-local-grad",
     "ddp-scale",
+    "constant-without-gradient",
     "bidir-ping-pong",
     "bidir-no-remainder",
     "remote-positives",
@@ -127,7 +128,7 @@ def _run_control(worlds: Worlds, control: Control, seed: int) -> ControlResult:
     started = time.perf_counter()
     traits = load_traits(worlds, control.spec)
     judge = CaseJudge(worlds, control.spec, traits, planned=False)
-    exchanges: tuple[Exchange, ...] = ("bidir", "shift", "reduce", "gather") if traits.takes_exchange else ("bidir",)
+    exchanges = control.exchanges if traits.takes_exchange else control.exchanges[:1]
     strategy = _drawn(exchanges, (1, *WORLD_SIZES), dimensions_of(control.spec, traits)[0])
     outcome, caught = _first_caught(judge, strategy, seed)
     return ControlResult(

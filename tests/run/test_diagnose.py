@@ -37,8 +37,8 @@ SAID: dict[str, str] = {
         "ranks 0 and 2 count each other's texts twice, as do ranks 1 and 3: the last hop comes from both sides"
     ),
     "bidir-grads-swapped": (
-        "text gradients go the wrong direction around the ring, to another rank: what rank 0 has for rank 1's "
-        "texts reaches rank 3"
+        "text gradients come home to another rank: what rank 0 has for rank 1's texts reaches rank 3, and so on around"
+        " the ring"
     ),
     "bidir-no-remainder": (
         "ranks 0 and 2 never see each other's texts, nor ranks 1 and 3: the last single hop is missing"
@@ -59,6 +59,25 @@ SAID: dict[str, str] = {
     "chunk-mean-of-means": (
         "At W = 4 with chunk_size = 2, chunks weigh alike, however many rows they have (weights of the rows: row "
         "0 0.75, row 1 0.75, row 2 1.5)"
+    ),
+    "constant-home-astray": (
+        "text gradients come home to another rank: what rank 0 has for rank 1's texts reaches rank 3, and so on around"
+        " the ring"
+    ),
+    "constant-late-share": (
+        "text gradients reach another rank or none: rank 0's gradient holds what rank 0 has for its own texts, what "
+        "rank 1 has for its own texts, what rank 2 has for rank 1's texts and 1 more"
+    ),
+    "constant-not-home": "no gradient comes home to the text features from other ranks",
+    "constant-own-twice": "text features get the own block's gradient twice and the remote blocks' once",
+    "constant-share-twice": "text features get the own block's gradient once and the remote blocks' twice",
+    "constant-upstream-ignored": (
+        "At W = 4 with upstream = scaled, the upstream gradient that reaches the loss is ignored: gradients are "
+        "as with 1"
+    ),
+    "constant-without-gradient": (
+        "text gradients are lost on the way home: what ranks 1 and 2 computed for rank 0's texts, and so on around the "
+        "ring"
     ),
     "ddp-scale": "loss and all gradients are equal to the oracle times W (4)",
     "ddp-scale-down": (

@@ -23,12 +23,14 @@ class _Leaf(NamedTuple):
     Attributes:
         name: What to call it.
         own, remote: How often the gradients of own and of remote blocks reach it; None where that differs by block.
+        weight: [i, k] how often the gradient of block (i, k) reaches it, if none reaches another rank.
         astray: [j, i, k] how often the gradient of block (i, k) reaches rank j, where that is another rank's.
     """
 
     name: str
     own: float | None
     remote: float | None
+    weight: Array | None = None
     astray: Array | None = None
 
 
@@ -41,7 +43,11 @@ def gradients_on_wrong_ways(evidence: Evidence) -> Statement | None:
     if model is None:
         return None
     leaves = [leaf for leaf in _leaves(model) if (leaf.own, leaf.remote) != (1.0, 1.0)]
-    parts = [part for about in (_nothing, _remote_lost, _multiplied, _astray, _uneven) if (part := about(seen, leaves))]
+    parts = [
+        part
+        for about in (_nothing, _remote_lost, _multiplied, _astray, _lost_on_the_way, _uneven)
+        if (part := about(seen, leaves))
+    ]
     if not parts:  # the numbers are right
         return None
     clues = (Clue(title="messages", text=f"rank 0 sends: {seen.operations}"),) if seen.operations else ()
@@ -68,7 +74,7 @@ def _of_home(name: str, home: Array, belongs: Array) -> _Leaf:
     """Reduce a home to one number each for own and remote blocks, if gradients reach no rank but their own."""
     there = np.broadcast_to(belongs, home.shape) == 1
     if home[~there].any():
-        return _Leaf(name, None, None, home)
+        return _Leaf(name, None, None, astray=home)
     weight = np.where(there, home, 0).sum(0)
     return _leaf(name, weight, np.eye(len(home)))
 
@@ -76,7 +82,8 @@ def _of_home(name: str, home: Array, belongs: Array) -> _Leaf:
 def _leaf(name: str, weight: Array, own: Array) -> _Leaf:
     at_home, away = set(weight[own == 1].tolist()), set(weight[own == 0].tolist())
     remote = away or at_home
-    return _Leaf(name, *(values.pop() if len(values) == 1 else None for values in (at_home, set(remote))))
+    reach = (values.pop() if len(values) == 1 else None for values in (at_home, set(remote)))
+    return _Leaf(name, *reach, weight=weight)
 
 
 def _nothing(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
@@ -102,7 +109,8 @@ def _remote_lost(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
         return None
     if lost == ["text features"]:
         sentence = "no gradient comes home to the text features from other ranks"
-        is_silent = bool(seen.operations) and "backward" not in seen.operations
+        by_backward = not seen.spec.same_upstream  # else gradients may travel in forward
+        is_silent = bool(seen.operations) and "backward" not in seen.operations and by_backward
         return Statement("text-gradient-not-exchanged", f"{sentence}{': backward sends nothing' if is_silent else ''}")
     said = f"{words.listed(lost)} {_verb(lost, 'get no gradient from remote blocks')}"
     as_numbers = ": they enter the loss as plain numbers" if len(lost) == _NUM_LEAVES else ""
@@ -123,6 +131,25 @@ def _multiplied(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
     return Statement("gradient-factor", "; ".join(said)) if said else None
 
 
+def _lost_on_the_way(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
+    """Text gradients of some remote blocks come home, and of others do not."""
+    lost = [leaf.weight for leaf in leaves if leaf.name == "text features" and _is_partly_lost(leaf)]
+    if not lost or lost[0] is None:
+        return None
+    by_owner = lost[0].T
+    clauses = [
+        f"what {words.ranks(missing.tolist())} computed for rank {owner}'s texts"
+        for owner, heard in enumerate(by_owner)
+        if len(missing := np.flatnonzero(heard == 0))
+    ]
+    said = f"text gradients are lost on the way home: {words.each_rank(clauses, by_owner)}"
+    return Statement("gradient-lost-on-the-way", said)
+
+
+def _is_partly_lost(leaf: _Leaf) -> bool:
+    return leaf.remote is None and leaf.weight is not None and set(np.unique(leaf.weight)) == {0.0, 1.0}
+
+
 def _uneven(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
     """Own and remote blocks weigh differently, or differently by block."""
     settled = [(0.0, 0.0), (1.0, 0.0)]
@@ -131,6 +158,7 @@ def _uneven(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
         f"blocks' {_how_often(leaf.remote)}"
         for leaf in leaves
         if leaf.astray is None
+        and not (leaf.name == "text features" and _is_partly_lost(leaf))
         and (leaf.own, leaf.remote) not in settled
         and (leaf.own is None or leaf.own != leaf.remote)
     ]
@@ -176,20 +204,22 @@ def _way(name: str, home: Array) -> tuple[str, str]:
         example = f"{_of_block(one, other, name)} reaches rank {target[one, other]}"
         beside = (k - i) % num_ranks
         neighbours = (beside == 1) | (beside == num_ranks - 1)
-        if name == "text" and (target == (2 * i - k) % num_ranks)[neighbours].all():
+        is_turned = _is_turned(target, right, i != k)
+        if name == "text" and not is_turned and (target == (2 * i - k) % num_ranks)[neighbours].all():
             return (
                 "gradient-direction",
                 f"{name} gradients go the wrong direction around the ring, to another rank: {example}",
             )
         return "gradient-to-another-rank", f"{name} gradients come home to another rank: {example}" + (
-            words.ROUND if _is_turned(target, right) else ""
+            words.ROUND if is_turned else ""
         )
     said = [_holds(rank, name, home[rank]) for rank in range(num_ranks)]
     return "gradient-to-another-rank", f"{name} gradients reach another rank or none: {said[0]}"
 
 
-def _is_turned(target: NDArray[np.intp], right: NDArray[np.intp]) -> bool:
-    return len(np.unique((target - right) % len(target))) == 1
+def _is_turned(target: NDArray[np.intp], right: NDArray[np.intp], remote: NDArray[np.bool_]) -> bool:
+    """Tell whether the gradients of all remote blocks are as many places around the ring from home."""
+    return len(np.unique(((target - right) % len(target))[remote])) == 1
 
 
 def _of_block(rank: int, of_rank: int, name: str) -> str:
