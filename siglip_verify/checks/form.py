@@ -30,6 +30,10 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     check_upstream: bool = False
     check_shapes: bool = False
 
+    def takes(self, dtype: DType) -> bool:
+        """Tell whether features may be of this dtype: travelling gradients are of no narrower one."""
+        return self.grad_dtype in (None, dtype) or itemsize(dtype) < itemsize(self.grad_dtype)
+
 
 def planned_step(case: Case, form: Form) -> Plan:
     """Return the plan of our loss in some form for a case."""

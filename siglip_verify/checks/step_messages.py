@@ -31,6 +31,7 @@ def findings_of(
         case: The step.
         events: What all ranks posted.
         form: The form of our loss whose plan it must equal, event for event; None for a loss without a plan.
+            A step of features that the form does not take, which the loss refuses, has none either.
         failures: Ranks that gave no record, or not a whole one; of these no absence is held against the loss, save in
             forward of those that had left it.
         past_forward: Ranks that are known to have left forward.
@@ -44,7 +45,7 @@ def findings_of(
         past_forward=past_forward,
         waits_seen=True,
     )
-    if form is None:
+    if form is None or not form.takes(case.dtype):
         return found
     plan, dtypes = planned_step(case, form), conformance.dtypes(case.dtype, form.grad_dtype)
     return found + conformance.compare(plan, events, dtypes=dtypes, failures=failures)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
-from siglip_verify.case import Case, Exchange
+from siglip_verify.case import Case, DType, Exchange
 from siglip_verify.checks.failures import located
 from siglip_verify.checks.step_messages import step_messages
 from siglip_verify.observe import attribute
@@ -60,9 +60,10 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
     )
 
 
-def table_case(exchange: Exchange, world_size: int) -> Case:
-    """Return the step that stands for an exchange and world size in the message table."""
-    return Case(exchange=exchange, world_size=world_size, batch=8, dim=64, dtype="float32", seed=1)
+def table_case(exchange: Exchange, world_size: int, dtypes: Sequence[DType] = ("float32",)) -> Case:
+    """Return the step that stands for an exchange and world size in the message table, in float32 where taken."""
+    dtype = "float32" if "float32" in dtypes else dtypes[0]
+    return Case(exchange=exchange, world_size=world_size, batch=8, dim=64, dtype=dtype, seed=1)
 
 
 SAMPLE_WORLD_SIZE = 5  # bidir there has two chained double hops, and a picture of it can still be read

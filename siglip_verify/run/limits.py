@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from siglip_verify.adapt import OURS, LossSpec, LossSpecError, Traits
-from siglip_verify.case import DTYPES, Case, DType, Exchange, itemsize
+from siglip_verify.case import Case, Exchange
 from siglip_verify.records import CaseResult
 from siglip_verify.result import LeftOut
 from siglip_verify.run import step
@@ -55,11 +55,10 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
     if form is not None and form.ragged:
         of = msgspec.structs.replace(of, rows=("equal", "ragged", "ragged", "ragged"))
     if form is not None and form.grad_dtype is not None:
-        narrower = _narrower(form.grad_dtype)
-        of = msgspec.structs.replace(of, dtypes=tuple(dtype for dtype in of.dtypes if dtype in narrower))
+        of = msgspec.structs.replace(of, dtypes=tuple(dtype for dtype in of.dtypes if form.takes(dtype)))
         left_out.append(
             LeftOut(
-                what=f"features of other dtypes than {', '.join(narrower)}",
+                what=f"features of other dtypes than {', '.join(dict.fromkeys(of.dtypes))}",
                 why=f"gradients travel in {form.grad_dtype}, and in a dtype no narrower than the features'",
             )
         )
@@ -70,11 +69,6 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
         of = msgspec.structs.replace(of, regimes=tuple(regime for regime in of.regimes if regime[0] > 0))
         left_out.append(LeftOut(what="zero and negative scale", why="the loss keeps the logarithm of its scale"))
     return of, left_out
-
-
-def _narrower(dtype: DType) -> list[DType]:
-    """List the dtypes that another one holds all numbers of."""
-    return [each for each in DTYPES if each == dtype or itemsize(each) < itemsize(dtype)]
 
 
 def strided_case(exchange: Exchange, world_size: int) -> Case:

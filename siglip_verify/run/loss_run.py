@@ -112,7 +112,7 @@ class LossRun:
         steps: list[StepMessages] = []
         for cell in self._ended():
             self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
-            case = table_case(cell.exchange, cell.world_size)
+            case = table_case(cell.exchange, cell.world_size, self._dimensions.dtypes)
             step = count_step(self._worlds, self._spec, self._traits, case, planned=self._judge_case.planned)
             if cell.verdict == "pass":
                 self._take_in(
@@ -133,7 +133,7 @@ class LossRun:
             cells = [c for c in self._ended() if c.exchange == exchange and c.world_size <= probe.LARGEST_WORLD_SIZE]
             for cell in cells[-1:]:
                 self._listener(Counting(self._spec.name, exchange, cell.world_size))
-                probed = probe.probe(self._judge_case, exchange, cell.world_size)
+                probed = probe.probe(self._judge_case, exchange, cell.world_size, self._dimensions.dtypes[0])
                 seen += [probed.seen] if probed.seen is not None else []
                 if cell.verdict == "pass":
                     for result in probed.wrong[:1]:
@@ -145,7 +145,7 @@ class LossRun:
         costs: list[StepCost] = []
         for world_size in cost.timed_world_sizes(self._settings.world_sizes):
             passed = [c for c in self._ended() if c.world_size == world_size and c.verdict == "pass"]
-            cases = [table_case(cell.exchange, world_size) for cell in passed]
+            cases = [table_case(cell.exchange, world_size, self._dimensions.dtypes) for cell in passed]
             for case in cases[:1]:
                 self._listener(Counting(self._spec.name, case.exchange, world_size))
             try:

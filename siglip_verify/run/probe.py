@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from siglip_verify.case import Case, Exchange
+from siglip_verify.case import Case, DType, Exchange
 from siglip_verify.checks.coverage import coverage, probe_cases
 from siglip_verify.checks.expected import normalizers
 from siglip_verify.records import CaseResult
@@ -21,15 +21,16 @@ class Probed(NamedTuple):
     wrong: tuple[CaseResult, ...]
 
 
-def probe(judge: CaseJudge, exchange: Exchange, world_size: int) -> Probed:
+def probe(judge: CaseJudge, exchange: Exchange, world_size: int, dtype: DType = "float64") -> Probed:
     """Run the two cases of the probe, judge them as any other, and solve them for what is counted.
 
     Args:
         judge: Judges cases of the loss.
         exchange: Which exchange.
         world_size: W.
+        dtype: Of the features, where the loss does not take the widest.
     """
-    cases = probe_cases(Case(exchange=exchange, world_size=world_size, seed=1))
+    cases = probe_cases(Case(exchange=exchange, world_size=world_size, dtype=dtype, seed=1))
     runs = [judge.watch(case) for case in cases]
     wrong = tuple(watched.result for watched in runs if watched.result.verdict != "pass")
     first, second = (watched.records for watched in runs)

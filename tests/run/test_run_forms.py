@@ -39,6 +39,7 @@ ALL_FORMS = [
     {"memory": "constant", "ragged": True},
     {"memory": "recompute", "ragged": True, "overlap": True},
     {"memory": "constant", "grad_dtype": "torch.float32"},
+    {"memory": "recompute", "grad_dtype": "torch.bfloat16"},
     {"check_shapes": False},
 ]
 by_form = pytest.mark.parametrize("args", ALL_FORMS, ids=lambda args: LossSpec(args=dict(args)).name.split(":")[1])
@@ -107,6 +108,14 @@ def test_what_a_form_cannot_be_asked_is_left_out_and_said() -> None:
         "features of other dtypes than float32, bfloat16, float16",
     ]
     assert dimensions_of(LossSpec(), traits(LossSpec()))[0].rows == ("equal",)
+
+
+def test_features_that_a_form_does_not_take_are_no_finding_against_a_plan(worlds: Worlds) -> None:
+    spec = LossSpec(args={"memory": "recompute", "grad_dtype": "torch.bfloat16"})
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    result = judge(Case(exchange="shift", world_size=2, dtype="float32"))
+    assert (result.verdict, result.findings) == ("unknown", ())
+    assert "got grad_dtype=torch.bfloat16 for features of torch.float32" in result.failures[0].detail
 
 
 # ------------------------------------------------------------------ declarations
