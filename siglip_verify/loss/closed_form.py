@@ -13,7 +13,6 @@ too. Until then the sums have the size of features, which half precision holds; 
 
 from __future__ import annotations
 
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -22,8 +21,8 @@ from torch.nn import functional
 
 from .block import EXACT_FROM, scaled, scaled_logits
 
-LOGITS_AT_ONCE = 1 << 19
-"""How many logits are held at once when the caller does not say: 2 MiB in float32, about what a core's cache holds."""
+LOGITS_AT_ONCE = 1 << 20
+"""How many logits are held at once when the caller does not say: 4 MiB in float32. Fewer make the products slower."""
 
 
 class Needs(NamedTuple):
@@ -66,11 +65,9 @@ class Sums:
         self._image_bd, self._c, self._needs = image_bd, bias, needs
         self._loss = torch.zeros_like(scale)
         self._bias = torch.zeros_like(scale) if needs.bias else None
-        # The scale's gradient comes out of the images' sum: b d products at the end, and no pass over the logits.
-        self._image = scale.new_zeros(image_bd.shape) if needs.image or needs.scale else None
         self._num_rows = chunk_size or max(1, LOGITS_AT_ONCE // max(1, len(image_bd)))
         self._images, self._scaled = (each.split(self._num_rows) for each in (image_bd, scaled(image_bd, scale)))
-        self._image_sums = repeat(None) if self._image is None else self._image.split(self._num_rows)
+        self._image_sums: list[Tensor | None] = [None] * len(self._images)
 
     def add_block(self, text_bd: Tensor, positives: bool) -> Tensor | None:
         """Add one rank's texts.
@@ -83,18 +80,23 @@ class Sums:
             What this rank's images give to the texts' sum, [b, d]; None if no gradient is needed there.
         """
         text_sum: Tensor | None = None
-        rows = zip(self._images, self._scaled, self._image_sums, strict=False)
-        for chunk, (image_bd, scaled_bd, image_sum) in enumerate(rows):
+        for chunk, (image_bd, scaled_bd) in enumerate(zip(self._images, self._scaled, strict=True)):
             w = self._weights(scaled_bd, text_bd, chunk * self._num_rows if positives else None)
             if w is None:
                 continue
-            if image_sum is not None:
-                _add_product(image_sum, w, text_bd)
-            if self._needs.text and text_sum is None:
-                text_sum = (w.T @ image_bd).to(self._loss.dtype)
-            elif text_sum is not None:
-                _add_product(text_sum, w.T, image_bd)
+            if self._needs.image or self._needs.scale:
+                self._image_sums[chunk] = self._plus(self._image_sums[chunk], w, text_bd)
+            if self._needs.text:
+                text_sum = self._plus(text_sum, w.T, image_bd)
         return text_sum
+
+    def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+        """Return total + left @ right, in place if there is a total; it is wider than factors of half precision."""
+        if total is None:
+            return (left @ right).to(self._loss.dtype)
+        if total.dtype == left.dtype:
+            return total.addmm_(left, right)
+        return total.add_(left @ right)
 
     def _weights(self, scaled_bd: Tensor, text_bd: Tensor, first_positive: int | None) -> Tensor | None:
         """Add some rows' part of loss and bias, and return their w in the features' dtype."""
@@ -113,15 +115,10 @@ class Sums:
 
     def totals(self) -> Totals:
         """Return the sums, when all blocks have been added."""
-        scale = None
-        if self._needs.scale and self._image is not None:
-            scale = torch.vdot(self._image_bd.to(self._image.dtype).reshape(-1), self._image.view(-1))
-        return Totals(self._loss, self._image if self._needs.image else None, scale, self._bias)
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right; the total is wider than factors of half precision."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+        image = scale = None
+        if self._needs.image or self._needs.scale:
+            chunks = [chunk for chunk in self._image_sums if chunk is not None]
+            image = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+        if image is not None and self._needs.scale:  # b d products in place of a pass over all logits
+            scale = torch.vdot(self._image_bd.to(image.dtype).reshape(-1), image.view(-1))
+        return Totals(self._loss, image if self._needs.image else None, scale, self._bias)

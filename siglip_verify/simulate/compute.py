@@ -22,7 +22,7 @@ MemoryMode = Literal["autograd", "chunked", "constant"]
 """What the loss is asked to keep: "chunked" is autograd with a chunk_size, which computes logits again in backward."""
 
 MEMORY_MODES: tuple[MemoryMode, ...] = typing.get_args(MemoryMode)
-_LOGITS_AT_ONCE = 1 << 19  # what memory="constant" holds at once if it is not told
+_LOGITS_AT_ONCE = 1 << 20  # what memory="constant" holds at once if it is not told
 
 
 class Work(NamedTuple):
