@@ -230,14 +230,19 @@ def median_interval(values: Sequence[float], error: float = 0.05) -> tuple[float
 
 
 def in_turn(contestants: dict[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
-    """Measure each contestant once a turn, every second turn the other way round, so that none always follows another.
+    """Measure each contestant once a turn, every second turn the other way round, and every two turns another begins.
+
+    So none always follows another, or always comes first.
 
     Args:
         contestants: Each measures once and returns the value.
         turns: How often each is measured.
     """
     values: dict[str, list[T]] = {name: [] for name in contestants}
+    names = list(contestants)
     for turn in range(turns):
-        for name in contestants if turn % 2 == 0 else reversed(contestants):
+        first = turn // 2 % len(names)
+        order = names[first:] + names[:first]
+        for name in order if turn % 2 == 0 else reversed(order):
             values[name].append(contestants[name]())
     return values

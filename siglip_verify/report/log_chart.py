@@ -58,7 +58,7 @@ class Panel(NamedTuple):
     limit: tuple[str, float] | None = None
 
 
-def document(title: str, text: str, panels: Sequence[Panel], say: Callable[[float], str]) -> bytes:
+def document(title: str, text: str, panels: Sequence[Panel], say: Callable[[float], str], *, columns: int = 3) -> bytes:
     """Draw panels beside each other as an SVG document.
 
     Args:
@@ -66,14 +66,17 @@ def document(title: str, text: str, panels: Sequence[Panel], say: Callable[[floa
         text: What they show, for who cannot see it.
         panels: The charts.
         say: How a value is said when it is pointed at.
+        columns: How many stand in a row.
     """
-    width = len(panels) * (WIDTH + _GAP) - _GAP
+    width = min(columns, len(panels)) * (WIDTH + _GAP) - _GAP
+    height = math.ceil(len(panels) / columns) * HEIGHT
     drawn = "\n".join(
-        f'<g transform="translate({index * (WIDTH + _GAP):g} 24)">{"".join(_panel(panel, say))}</g>'
+        f'<g transform="translate({index % columns * (WIDTH + _GAP):g} {24 + index // columns * HEIGHT:g})">'
+        f"{''.join(_panel(panel, say))}</g>"
         for index, panel in enumerate(panels)
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {HEIGHT + 24:g}" role="img">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height + 24:g}" role="img">\n'
         f"<title>{escape(text)}</title>\n<style>{_STYLE}</style>\n"
         f'<rect width="100%" height="100%"/>\n<text class="title" x="8" y="16">{escape(title)}</text>\n'
         f"{drawn}\n</svg>\n"

@@ -6,6 +6,7 @@ requirement that passes.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -64,16 +65,16 @@ def report(*comparisons: Comparison) -> BenchReport:
     )
 
 
-def test_contestants_take_turns_and_every_second_turn_goes_the_other_way() -> None:
+def test_contestants_take_turns_and_places() -> None:
     order: list[str] = []
 
     def named(name: str) -> int:
         order.append(name)
         return len(order)
 
-    values = in_turn({"A": lambda: named("A"), "B": lambda: named("B")}, 3)
-    assert order == ["A", "B", "B", "A", "A", "B"]
-    assert values == {"A": [1, 4, 5], "B": [2, 3, 6]}
+    values = in_turn({name: functools.partial(named, name) for name in "ABC"}, 5)
+    assert order == [*"ABC", *"CBA", *"BCA", *"ACB", *"CAB"]
+    assert values == {"A": [1, 6, 9, 10, 14], "B": [2, 5, 7, 12, 15], "C": [3, 4, 8, 11, 13]}
 
 
 @given(slow=st.lists(st.floats(0.1, 1e6), min_size=2, max_size=9), seed=st.integers(0, 99))

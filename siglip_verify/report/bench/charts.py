@@ -22,7 +22,8 @@ def charts(report: BenchReport) -> Iterator[tuple[str, bytes]]:
         panels = [Panel(name, unit, lines) for name, lines in _panels(report, family, scale)]
         if panels:
             said = f"{title} of one step, float32, gloo on loopback"
-            yield f"bench-{family}.svg", document(said, f"{said}: a line a form, against W", panels, "{:,.3g}".format)
+            text = f"{said}: a line a form, against W"
+            yield f"bench-{family}.svg", document(said, text, panels, "{:,.3g}".format, columns=2)
 
 
 def _panels(report: BenchReport, family: str, scale: float) -> Iterator[tuple[str, list[Series]]]:
