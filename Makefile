@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify bugs faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
+.PHONY: help verify verify-launched bugs faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ $(READY): pyproject.toml constraints.txt
 
 verify: $(READY)  ## Check our loss and open_clip's on real gloo processes, plant known bugs; write reports/
 	$(BIN)/siglip-verify check --bugs quick --report-dir $(REPORTS)
+
+verify-launched: $(READY)  ## Check our loss on four ranks that torchrun starts
+	$(BIN)/torchrun --standalone --nproc-per-node 4 -m siglip_verify check --examples 24 --seed 0
 
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs

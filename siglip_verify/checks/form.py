@@ -9,6 +9,7 @@ import msgspec
 
 from siglip_verify.case import Case, DType, itemsize
 from siglip_verify.plan import Memory, Plan, plan
+from siglip_verify.plan.schedule import GatherBackward
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +22,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         grad_dtype: What gradients that travel along are added up in; None is the features' dtype.
         check_upstream: Whether backward compares upstream gradients with the neighbours.
         check_shapes: Whether the ranks agree on their shapes first.
+        gather_backward: How gather's gradients come home; no argument, but what the loss does on the back end.
     """
 
     memory: Memory = "autograd"
@@ -29,6 +31,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     grad_dtype: DType | None = None
     check_upstream: bool = False
     check_shapes: bool = False
+    gather_backward: GatherBackward = "all_to_all"
 
     def takes(self, dtype: DType) -> bool:
         """Tell whether features may be of this dtype: travelling gradients are of no narrower one."""
@@ -50,4 +53,5 @@ def planned_step(case: Case, form: Form) -> Plan:
         grad_itemsize=itemsize(form.grad_dtype) if form.grad_dtype else None,
         agrees=form.ragged or form.check_shapes,
         compares=form.check_upstream,
+        gather_backward=form.gather_backward,
     )

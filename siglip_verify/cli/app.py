@@ -1,35 +1,26 @@
-"""The command line: the commands together, and every error as an exit code.
-
-Exit codes, the same whatever the output: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung, nothing ran),
-130 interrupted.
-"""
+"""The command line: the commands together."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 from typing import NoReturn
 
 import cyclopts
-from cyclopts import App, CycloptsError
+from cyclopts import App
 from rich.console import Console
 
 from siglip_verify.cli.bench import bench
 from siglip_verify.cli.bugs import bugs
 from siglip_verify.cli.check import check
+from siglip_verify.cli.exit_codes import code_of
 from siglip_verify.cli.faults import faults
+from siglip_verify.cli.launcher import on_every_rank
 from siglip_verify.cli.messages import messages
-from siglip_verify.cli.output import EXIT_CODES
 from siglip_verify.cli.replay import replay
 from siglip_verify.cli.report import render_again
 from siglip_verify.cli.simulate import simulate
 from siglip_verify.cli.soak import soak
-from siglip_verify.errors import UsageError
-from siglip_verify.report import ReportFolderError
-from siglip_verify.world import WorldError
-
-USAGE, INTERRUPTED = 2, 130
 
 SETTINGS_ELSEWHERE = (
     cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
@@ -46,8 +37,9 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-app.command(check, config=SETTINGS_ELSEWHERE)
-for _command in (replay, messages, bugs, simulate, bench, faults, soak):
+app.command(on_every_rank(check), config=SETTINGS_ELSEWHERE)
+app.command(on_every_rank(replay))
+for _command in (messages, bugs, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")
 
@@ -60,19 +52,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def exit_code(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     errors = Console(stderr=True)
-    try:
-        return app(arguments, exit_on_error=False, error_console=errors, result_action="return_value") or 0
-    except CycloptsError:
-        return USAGE  # cyclopts has printed it
-    except KeyboardInterrupt:
-        errors.print("interrupted", style="yellow")
-        return INTERRUPTED
-    except (UsageError, ReportFolderError) as error:
-        errors.print(f"siglip-verify: {error}", style="red", markup=False)
-        return USAGE
-    except WorldError as error:  # no rank gave a record, so there is no result to show
-        errors.print(f"siglip-verify: {error}", style="red", markup=False)
-        return EXIT_CODES["unknown"]
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
+    return code_of(lambda: app(arguments, exit_on_error=False, error_console=errors, result_action="return_value") or 0)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from siglip_verify.cli.launcher import joined_worlds, most_ranks, usual_world_sizes
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run import run, settings
@@ -16,7 +17,9 @@ def check(
     *,
     flags: LossFlags = UNDECLARED,
     exchanges: Annotated[str, Parameter(help="Which exchanges, with commas.")] = "bidir,shift,reduce,gather",
-    world_sizes: Annotated[str, Parameter(help="Numbers of ranks, such as `1-8` or `2,4`.")] = "1-8",
+    world_sizes: Annotated[
+        str | None, Parameter(help="Numbers of ranks, such as `2,4`; default: `1-8`, or a launcher's.")
+    ] = None,
     examples: Annotated[int | None, Parameter(help="Cases for each exchange; default: the profile's.")] = None,
     profile: Annotated[Literal["dev", "ci", "nightly"], Parameter(help="How much to check.")] = "dev",
     seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
@@ -30,6 +33,8 @@ def check(
 ) -> int:
     """Hold a distributed loss against a single-device float64 oracle, on real gloo processes.
 
+    Started by a launcher, such as `torchrun`, it joins the ranks that are there (docs/clusters.md).
+
     Without `--loss`, checks this package's own loss, and open_clip's beside it where that is installed.
 
     ```
@@ -37,6 +42,7 @@ def check(
     siglip-verify check --loss my_loss.py:SigLipLoss --exchanges bidir --world-sizes 2-5
     siglip-verify check --loss my_pkg.loss:SigLipLoss --arg local_loss=true --examples 500
     siglip-verify check --bugs quick --report-dir reports --report html,json
+    torchrun --standalone --nproc-per-node 4 -m siglip_verify check
     ```
 
     Every setting may also stand in the environment (`SIGLIP_VERIFY_WORLD_SIZES=1-4`) or in `[tool.siglip_verify]` of
@@ -46,7 +52,7 @@ def check(
     chosen = settings(
         flags.specs(),
         exchanges=[name.strip() for name in exchanges.split(",") if name.strip()],
-        world_sizes=world_sizes,
+        world_sizes=world_sizes or usual_world_sizes(),
         examples=examples,
         profile=profile,
         seed=seed,
@@ -54,5 +60,6 @@ def check(
         report_dir=report_dir,
         features=features,
         bugs=bugs,
+        most_ranks=most_ranks(),
     )
-    return show(lambda listener: run(chosen, listener), report_dir, report)
+    return show(lambda listener: run(chosen, listener, joined_worlds()), report_dir, report)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import parse_case
+from siglip_verify.cli.launcher import joined_worlds, most_ranks
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run import run_case, settings
@@ -41,5 +42,6 @@ def replay(
         seed=parsed.seed,
         timeout_s=timeout,
         report_dir=report_dir,
+        most_ranks=most_ranks(),
     )
-    return show(lambda listener: run_case(chosen, parsed, listener), report_dir, report)
+    return show(lambda listener: run_case(chosen, parsed, listener, joined_worlds()), report_dir, report)

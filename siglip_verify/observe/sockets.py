@@ -84,8 +84,14 @@ def _connected() -> Iterator[SocketCount]:
         with end:
             if end.family in _FAMILIES and end.type == socket.SOCK_STREAM:
                 info = _tcp_info(end)
-                if info[_STATE] == _ESTABLISHED:
+                if info[_STATE] == _ESTABLISHED and not _is_of_store(end):
                     yield _count(end, info)
+
+
+def _is_of_store(end: socket.socket) -> bool:
+    """Tell whether a socket is of the launcher's store, which a rank may serve; gates and results pass there."""
+    port = os.environ.get("MASTER_PORT", "")
+    return port in (str(end.getsockname()[1]), str(end.getpeername()[1]))
 
 
 def _duplicate(descriptor: int) -> socket.socket | None:

@@ -5,7 +5,6 @@ Here: running a step to be counted. Not here: the totals (`checks.counts`), the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from siglip_verify.adapt import LossSpec, LossSpecError, Traits
@@ -36,7 +35,7 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         LossSpecError: The loss cannot be used as declared.
         WorldError: There are no ranks to run it.
     """
-    since_s = time.monotonic()
+    since_s = worlds.now_s()
     try:
         replies = worlds.run(case.world_size, step.measured_step, spec, traits, case)
     except WorldError as error:
@@ -54,7 +53,7 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         case,
         logs.events,
         wire,
-        form=form_of(spec) if planned else None,
+        form=form_of(spec, worlds.gather_backward) if planned else None,
         failures=failures + logs.overflowed,
         past_forward=logs.past_forward,
     )

@@ -13,13 +13,14 @@ from siglip_verify.adapt import OPEN_CLIP, OURS, LossSpec, open_clip_installed, 
 from siglip_verify.case import Case, Exchange, format_case
 from siglip_verify.checks.form import Form
 from siglip_verify.plan import has_form
+from siglip_verify.plan.schedule import GatherBackward
 
 _LEAVES_MESSAGES_ALONE = {"cache_labels", "chunk_size"}
 _TORCH = "torch."
 
 
 # ------------------------------------------------------------------ our loss
-def form_of(spec: LossSpec) -> Form | None:
+def form_of(spec: LossSpec, gather_backward: GatherBackward = "all_to_all") -> Form | None:
     """Return the form in which our loss is declared; None for other losses, and arguments whose messages no plan says.
 
     Where there is a form, what is recorded must be what is planned.
@@ -30,7 +31,7 @@ def form_of(spec: LossSpec) -> Form | None:
     if isinstance(dtype := named.get("grad_dtype"), str):
         named["grad_dtype"] = dtype.removeprefix(_TORCH)
     try:
-        return msgspec.convert(named, Form)
+        return msgspec.structs.replace(msgspec.convert(named, Form), gather_backward=gather_backward)
     except msgspec.ValidationError:
         return None
 

@@ -96,7 +96,8 @@ class _Runs:
 
     def _at_world_sizes(self, case: Case) -> dict[int, Watched]:
         """Run a case at each world size that is tried, its own first."""
-        sizes = dict.fromkeys((case.world_size, *(() if case.source else WORLD_SIZES)))
+        others = () if case.source else (size for size in WORLD_SIZES if size <= self._judge.worlds.most_ranks)
+        sizes = dict.fromkeys((case.world_size, *others))
         runs = {size: self._watch(at_world_size(case, size)) for size in sizes}
         return {size: watched for size, watched in sorted(runs.items()) if watched is not None}
 

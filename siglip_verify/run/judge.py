@@ -50,7 +50,7 @@ class CaseJudge:
         self.spec = spec
         self.traits = traits
         self.planned = planned
-        self._form = form_of(spec) if planned else None
+        self._form = form_of(spec, worlds.gather_backward) if planned else None
 
     def __call__(self, case: Case) -> CaseResult:
         """Judge one case.
@@ -70,7 +70,7 @@ class CaseJudge:
         Raises:
             LossSpecError: The loss cannot be used as declared.
         """
-        started, since_s = time.perf_counter(), time.monotonic()
+        started, since_s = time.perf_counter(), self.worlds.now_s()
         records: list[RankRecord] = []
         try:
             replies = self._run(case, timeout_s)

@@ -124,6 +124,8 @@ class LossRun:
 
     def _ended(self) -> list[Cell]:
         """Return the cells in which cases were judged and no rank failed: further steps will end there too."""
+        if self._worlds.lost:
+            return []
         return [cell for cell in self._cells if cell.cases and (cell.exchange, cell.world_size) not in self._failed]
 
     def _probe(self) -> list[BlockCoverage]:
@@ -169,6 +171,8 @@ class LossRun:
             return
         for exchange in self._exchanges:
             passed = [c.world_size for c in self._cells if c.exchange == exchange and c.verdict == "pass"]
+            if self._worlds.lost:
+                return
             several = [world_size for world_size in passed if world_size > 1]
             if not several or len(passed) < len(self._settings.world_sizes):
                 continue  # what fails on contiguous features says nothing on strided ones
@@ -195,6 +199,8 @@ class LossRun:
         ended, hangs = "", 0
         if len(self._unknowns) > UNKNOWNS_ALLOWED and not self._judged_a_group:
             ended = "not run: no case of this loss with two or more ranks came to a judgement"
+        if self._worlds.lost:
+            ended = f"not run: {self._worlds.lost}"
         for world_size, examples in self._allotted.items():
             if ended:
                 self._add(Outcome(), exchange, world_size, unknown=0, note=ended)
@@ -212,7 +218,8 @@ class LossRun:
                     shrink=not mismatch_found,
                 )
             except _ExchangeEnded:
-                ended = f"ended: {len(unknown)} cases of {exchange} came to no judgement"
+                why = self._worlds.lost or f"{len(unknown)} cases of {exchange} came to no judgement"
+                ended = f"ended: {why}"
             hangs += outcome.smallest is not None and hung(outcome.smallest)
             if hangs > HANGS_ALLOWED:
                 ended = f"ended: {hangs} cases of {exchange} hung, with findings that say why"
@@ -241,7 +248,7 @@ class LossRun:
             self._failed.add((case.exchange, case.world_size))
         if result.verdict == "unknown":
             unknown.append(result)
-            if len(unknown) > UNKNOWNS_ALLOWED:
+            if len(unknown) > UNKNOWNS_ALLOWED or self._worlds.lost:
                 raise _ExchangeEnded
         elif case.world_size > 1:
             self._judged_a_group = True

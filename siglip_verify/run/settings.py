@@ -19,8 +19,8 @@ from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
 from siglip_verify.run.declare import exchanges_of, with_own_convention
 from siglip_verify.run.strategies import PROFILES, Profile
+from siglip_verify.world.pool import MOST_RANKS
 
-MAX_WORLD_SIZE = 64
 Planted = Literal["none", "quick", "all"]
 PLANTED: tuple[Planted, ...] = get_args(Planted)
 
@@ -88,10 +88,13 @@ def settings(
     report_dir: Path | str | None = None,
     features: Path | str | None = None,
     bugs: str = "none",
+    most_ranks: int = MOST_RANKS,
 ) -> Settings:
     """Check what was asked for and fill in what was not.
 
     Without a loss, ours is checked in all its forms, and open_clip's beside it where that is installed.
+
+    World sizes go up to `most_ranks`: what one host bears, or what a launcher started.
 
     Raises:
         SettingsError: A value is out of range; the message names it and what is allowed.
@@ -114,7 +117,7 @@ def settings(
     return Settings(
         losses=_named(losses, examples or of.examples) if losses else _usual(chosen_exchanges, examples, of),
         exchanges=chosen_exchanges,
-        world_sizes=parse_world_sizes(world_sizes) if isinstance(world_sizes, str) else _world_sizes(world_sizes),
+        world_sizes=_world_sizes(world_sizes, most_ranks),
         profile=profile,
         seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
         timeout_s=timeout_s,
@@ -124,7 +127,7 @@ def settings(
     )
 
 
-def parse_world_sizes(text: str) -> tuple[int, ...]:
+def parse_world_sizes(text: str, most_ranks: int = MOST_RANKS) -> tuple[int, ...]:
     """Read world sizes such as `1-8`, `2,4,8` or `1-4,8`.
 
     Raises:
@@ -138,14 +141,16 @@ def parse_world_sizes(text: str) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise SettingsError(f"a range of world sizes goes upwards; got {part.strip()!r}")
-        _world_sizes([first, last])
+        _world_sizes([first, last], most_ranks)
         sizes.extend(range(first, last + 1))
-    return _world_sizes(sizes)
+    return _world_sizes(sizes, most_ranks)
 
 
-def _world_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    if not sizes or min(sizes) < 1 or max(sizes) > MAX_WORLD_SIZE:
-        raise SettingsError(f"world sizes must be in 1..{MAX_WORLD_SIZE}; got {list(sizes)}")
+def _world_sizes(sizes: Sequence[int] | str, most_ranks: int) -> tuple[int, ...]:
+    if isinstance(sizes, str):
+        return parse_world_sizes(sizes, most_ranks)
+    if not sizes or min(sizes) < 1 or max(sizes) > most_ranks:
+        raise SettingsError(f"world sizes must be in 1..{most_ranks}; got {list(sizes)}")
     return tuple(sorted(set(sizes)))
 
 

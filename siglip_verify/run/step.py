@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import defaultdict
 from collections.abc import Generator
 from typing import NamedTuple
 
@@ -75,11 +76,13 @@ def faulty_step(spec: LossSpec, loss_traits: Traits, case: Case, fault: Fault) -
 
 def wire_meter() -> WireMeter:
     """Make a meter of this rank's sockets; every rank makes one at the same point."""
-    store = dist.PrefixStore(f"gate/{next(_GATES)}", dist.group.WORLD.get_group_store())  # type: ignore[union-attr]
+    group: dist.ProcessGroup = dist.group.WORLD  # type: ignore[assignment]
+    store = dist.PrefixStore(f"gate/{next(_GATES[group.group_name])}", group.get_group_store())
     return WireMeter(store_gate(store, context().world_size))
 
 
-_GATES = itertools.count()  # ranks measure the same steps, so their gates have the same numbers
+# The ranks of a group measure the same steps, so their gates have the same numbers.
+_GATES: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
 
 
 class Prepared(NamedTuple):
@@ -100,10 +103,11 @@ def prepare(spec: LossSpec, loss_traits: Traits, case: Case) -> Prepared:
     Raises:
         LossSpecError: It cannot be built as declared.
     """
-    rank = context().rank
+    rank, device = context().rank, context().device
     inputs = features.draw(case)
-    image = _leaf(features.lay_out(inputs.images[rank], case.layout), case.frozen != "image")
-    text = _leaf(features.lay_out(inputs.texts[rank], case.layout), case.frozen != "text")
+    image = _leaf(features.lay_out(inputs.images[rank].to(device), case.layout), case.frozen != "image")
+    text = _leaf(features.lay_out(inputs.texts[rank].to(device), case.layout), case.frozen != "text")
+    scale, bias = _leaf(inputs.scale.to(device)), _leaf(inputs.bias.to(device))
     loss = AdaptedLoss(
         spec,
         loss_traits,
@@ -112,7 +116,7 @@ def prepare(spec: LossSpec, loss_traits: Traits, case: Case) -> Prepared:
         world_size=case.world_size,
         chunk_size=case.chunk_size,
     )
-    return Prepared(loss, (image, text, _leaf(inputs.scale), _leaf(inputs.bias)), inputs.upstream[rank])
+    return Prepared(loss, (image, text, scale, bias), inputs.upstream[rank])
 
 
 def _step(
@@ -145,7 +149,7 @@ def _leaf(value: Tensor, requires_grad: bool = True) -> Tensor:
 
 
 def _array(grad: Tensor | None) -> NDArray[np.float64] | None:
-    return None if grad is None else grad.detach().to(torch.float64).numpy()
+    return None if grad is None else grad.detach().to("cpu", torch.float64).numpy()
 
 
 @contextlib.contextmanager

@@ -19,14 +19,15 @@ import torch
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.records import Verdict
-from siglip_verify.result import CatalogueResult, LossResult, Modelled, Report, worst
+from siglip_verify.result import CatalogueResult, LeftOut, LossResult, Modelled, Report, worst
 from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
 from siglip_verify.run.cost import modelled
+from siglip_verify.run.declare import declaration
 from siglip_verify.run.events import Event, Listener, LossDone, Planted, RunDone, RunStarted
 from siglip_verify.run.loss_run import LossRun
 from siglip_verify.run.replay import run_one
 from siglip_verify.run.settings import LossPlan, Settings, settings
-from siglip_verify.world import Worlds
+from siglip_verify.world import WorldError, Worlds
 
 
 def check(
@@ -87,9 +88,9 @@ def run(chosen: Settings, listener: Listener | None = None, worlds: Worlds | Non
     )
 
 
-def run_case(chosen: Settings, case: Case, listener: Listener | None = None) -> Report:
+def run_case(chosen: Settings, case: Case, listener: Listener | None = None, worlds: Worlds | None = None) -> Report:
     """Run one case of each loss that the settings name, and return the finished result."""
-    return _report(chosen, listener, lambda pool, plan, tell: run_one(pool, plan.spec, case, tell))
+    return _report(chosen, listener, lambda pool, plan, tell: run_one(pool, plan.spec, case, tell), worlds)
 
 
 def _report(
@@ -106,16 +107,17 @@ def _report(
     with _pool(worlds, chosen.timeout_s) as pool, _one_thread():
         pool.start()
         for plan in chosen.losses:
-            results.append(check_loss(pool, plan, tell))
+            results.append(_checked(check_loss, pool, plan, tell))
             tell(LossDone(results[-1]))
         catalogue = _catalogue(pool, chosen, tell)
+        back_end = pool.back_end
     verdicts: list[Verdict] = [*(result.verdict for result in results), *([catalogue.verdict] if catalogue else [])]
     report = Report(
         verdict=worst(verdicts),
         started_at=started_at.isoformat(timespec="seconds"),
         elapsed_s=time.perf_counter() - started,
         cases=sum(cell.cases for result in results for cell in result.cells),
-        environment=environment(),
+        environment=environment() | {"back end": back_end},
         settings=chosen.described(),
         losses=tuple(results),
         catalogue=catalogue,
@@ -127,7 +129,7 @@ def _report(
 
 def _catalogue(worlds: Worlds, chosen: Settings, tell: Listener) -> CatalogueResult | None:
     """Hold the same check against known bugs, as far as the settings say."""
-    if chosen.bugs == "none":
+    if chosen.bugs == "none" or worlds.lost:
         return None
     everything = chosen.bugs == "all"
     return run_catalogue(
@@ -138,6 +140,25 @@ def _catalogue(worlds: Worlds, chosen: Settings, tell: Listener) -> CatalogueRes
         weaker=everything,
         progress=lambda result: tell(Planted(result)),
     )
+
+
+def _checked(
+    check_loss: Callable[[Worlds, LossPlan, Listener], LossResult], pool: Worlds, plan: LossPlan, tell: Listener
+) -> LossResult:
+    """Check a loss; where the worlds are lost for good, the report still says what was found by then."""
+    try:
+        return check_loss(pool, plan, tell)
+    except WorldError:
+        if not pool.lost:
+            raise
+        return LossResult(
+            name=plan.spec.name,
+            target=plan.spec.target,
+            declared=declaration(plan.spec),
+            verdict="unknown",
+            cells=(),
+            left_out=(LeftOut(what="every case", why=f"not run: {pool.lost}"),),
+        )
 
 
 @contextlib.contextmanager

@@ -21,13 +21,15 @@ class RankContext:
         world_size: Number of ranks.
         log: LOG_BYTES writable bytes that the parent reads at any time, also after this rank's death. Zero at first;
             the world never clears them.
-        folder: Private folder of this world, shared by its ranks and removed with it.
+        folder: Private folder of this world, shared by its ranks and removed with it; in a launcher's rank its own.
+        device: Where this rank computes, as torch writes it.
     """
 
     rank: int
     world_size: int
     log: memoryview
     folder: Path
+    device: str = "cpu"
 
 
 _context: RankContext | None = None

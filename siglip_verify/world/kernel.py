@@ -59,6 +59,15 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def identity() -> str:
+    """Name the running kernel and this process' pid namespace: where they are equal, a pid means the same process."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"unknown to process {os.getpid()}"
+
+
 def shared_memory(num_bytes: int) -> int:
     """Open a descriptor of zeroed memory that forked processes can map; a nameless file outside Linux."""
     if IS_LINUX:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from siglip_verify.world.errors import WorldError
 from siglip_verify.world.launch import TemplateError, TemplateProcess
 from siglip_verify.world.messages import pack_job
+from siglip_verify.world.warm import WarmWorld
 from siglip_verify.world.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_TIMEOUT_S = 20.0
+MOST_RANKS = 64
 
 
 class Worlds:
@@ -33,15 +36,20 @@ class Worlds:
     Args:
         timeout_s: Deadline of a run, seconds.
 
+    Attributes:
+        timeout_s: Likewise; may be changed between runs.
+        most_ranks: How many ranks a world should have at most: what one host bears.
+
     Raises:
         ValueError: The timeout is not positive.
     """
 
     def __init__(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self.timeout_s = _positive(timeout_s)
+        self.most_ranks = MOST_RANKS
         self._owner_pid = os.getpid()
         self._template: TemplateProcess | None = None
-        self._worlds: dict[int, World] = {}
+        self._worlds: dict[int, WarmWorld] = {}
         self._built: Counter[int] = Counter()
         self._lock = threading.RLock()
         self._one_run_at_a_time: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
@@ -53,6 +61,30 @@ class Worlds:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def back_end(self) -> str:
+        """What carries messages, in words."""
+        return "gloo, one process a rank, on loopback"
+
+    @property
+    def gather_backward(self) -> Literal["all_to_all", "reduce_scatter"]:
+        """The collective by which our `gather` brings gradients home on this back end."""
+        return "all_to_all"
+
+    @property
+    def ranks_per_host(self) -> int:
+        """How many ranks a host has, if there are enough."""
+        return self.most_ranks
+
+    def now_s(self) -> float:
+        """Return the time on the clock by which ranks log what they post: what was logged before is of earlier jobs."""
+        return time.monotonic()
+
+    @property
+    def lost(self) -> str:
+        """Why no further run can succeed; empty here, where every failed world is made anew."""
+        return ""
 
     @property
     def built(self) -> int:
@@ -84,7 +116,7 @@ class Worlds:
             return ()
         return (self._template.pid, *(pid for world in self._worlds.values() for pid in world.pids))
 
-    def world(self, world_size: int) -> World:
+    def world(self, world_size: int) -> WarmWorld:
         """Return the warm world of that size; make it if there is none, or a rank of it has died.
 
         Raises:
@@ -100,14 +132,7 @@ class Worlds:
             if world is not None and world.is_alive:
                 return world
             self.discard(world_size)
-            template = self._live_template(world_size)
-            try:
-                world = World(template, world_size, self.built)
-            except TemplateError as error:
-                raise WorldError((), world_size, reason=str(error)) from error
-            except OSError as error:  # no room in the private folder, or no descriptor left to this process
-                reason = f"a world needs files and descriptors of its own; got {type(error).__name__}: {error}"
-                raise WorldError((), world_size, reason=reason) from error
+            world = self._make(world_size)
             self._built[world_size] += 1
             self._worlds[world_size] = world
             return world
@@ -159,6 +184,16 @@ class Worlds:
             if self._template is not None:
                 self._template.close()
                 self._template = None
+
+    def _make(self, world_size: int) -> WarmWorld:
+        template = self._live_template(world_size)
+        try:
+            return World(template, world_size, self.built)
+        except TemplateError as error:
+            raise WorldError((), world_size, reason=str(error)) from error
+        except OSError as error:  # no room in the private folder, or no descriptor left to this process
+            reason = f"a world needs files and descriptors of its own; got {type(error).__name__}: {error}"
+            raise WorldError((), world_size, reason=reason) from error
 
     def _live_template(self, world_size: int) -> TemplateProcess:
         if self._template is None or not (self._template.is_alive and self._template.folder.is_dir()):

@@ -79,6 +79,23 @@ class Raising(OnRankOne):
         raise RuntimeError("the deliberate error")
 
 
+class OutOfMemory(OnRankOne):
+    """From three rows on the features do not fit rank 1."""
+
+    def forward(self, *args: Tensor, **options: bool) -> Tensor:
+        self.rows = len(args[0])
+        return super().forward(*args, **options)
+
+    def happen(self) -> None:
+        if self.rows > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 TiB.")
+
+
+class Stopped(OnRankOne):
+    def happen(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 class Looping(OnRankOne):
     """Rank 0 holds the GIL for ever, rank 1 is stopped."""
 

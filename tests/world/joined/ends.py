@@ -1,0 +1,20 @@
+"""Run `python -m siglip_verify` in a child, pass SIGTERM on to it, and write down how it ended.
+
+A launcher tells only of the rank that failed first; this tells of each.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+folder, *arguments = sys.argv[1:]
+child = os.fork()
+if child == 0:
+    os.execv(sys.executable, [sys.executable, "-m", "siglip_verify", *arguments])
+signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+Path(folder, f"rank-{os.environ['RANK']}").write_text(str(code))
+sys.exit(code if code >= 0 else 128 - code)
