@@ -97,8 +97,16 @@ def _chunk_of_one(m: Meeting) -> Tensor:
     return block_loss(m.image, m.texts, m.scale, m.bias, ground_truth if m.is_own else None, 1)
 
 
-softplus = Plant(block=_softplus_less_diagonal)
-cross_entropy = Plant(block=_cross_entropy)
+def softplus(rank: int, world_size: int, exchange: str) -> Loss:
+    """All b x b logits of a block at once, so it takes no chunk size."""
+    return Plant(block=_softplus_less_diagonal)(rank, world_size, exchange)
+
+
+def cross_entropy(rank: int, world_size: int, exchange: str) -> Loss:
+    """All b x b logits of a block at once, so it takes no chunk size."""
+    return Plant(block=_cross_entropy)(rank, world_size, exchange)
+
+
 chunk_of_one = Plant(block=_chunk_of_one)
 constant_memory = Companions()
 

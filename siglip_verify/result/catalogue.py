@@ -12,7 +12,7 @@ class BugResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id, sentence, source: The entry of the catalogue.
-        caught: mismatch, or how a rank failed (raised, died, hung); empty if it was missed.
+        caught: mismatch, memory, or how a rank failed (raised, died, hung); empty if it was missed.
         cases: How many cases it took, the one that caught it included.
         case: The case that caught it, as drawn.
         quantities: What was out of its bound there.

@@ -15,12 +15,15 @@ from hypothesis.strategies import SearchStrategy
 
 from siglip_verify.bugs import CATALOGUE, CONTROLS, Bug, Control
 from siglip_verify.case import Case, Exchange
+from siglip_verify.checks.memory import MEMORY_FINDINGS
 from siglip_verify.errors import UsageError
 from siglip_verify.records import CaseResult, Diagnosis
 from siglip_verify.result import BugResult, CatalogueResult, ControlResult, WeakerChecker
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import dimensions_of, load_traits
+from siglip_verify.run.memory import diagnosis_of as memory_diagnosis
+from siglip_verify.run.memory import judge_memory
 from siglip_verify.run.search import Outcome, search
 from siglip_verify.run.strategies import Dimensions, cases
 from siglip_verify.world import Worlds
@@ -107,7 +110,11 @@ def _run_bug(worlds: Worlds, bug: Bug, seed: int, *, weaker: bool) -> BugResult:
     judge = CaseJudge(worlds, bug.spec, traits, planned=False)
     dimensions = msgspec.structs.replace(dimensions_of(bug.spec, traits)[0], layouts=Dimensions().layouts)
     outcome, caught = _first_caught(judge, _drawn(bug.exchanges, WORLD_SIZES, dimensions), seed)
-    diagnosis = diagnose_mismatch(judge, caught) if caught is not None else None
+    if caught is not None:
+        diagnosis = diagnose_mismatch(judge, caught)
+    else:  # all numbers are right; what is left is what its steps hold
+        caught = _failing(judge_memory(worlds, bug.spec, traits, bug.exchanges[0]))
+        diagnosis = memory_diagnosis(caught) if caught is not None else None
     return BugResult(
         id=bug.id,
         sentence=bug.sentence,
@@ -131,6 +138,7 @@ def _run_control(worlds: Worlds, control: Control, seed: int) -> ControlResult:
     exchanges = control.exchanges if traits.takes_exchange else control.exchanges[:1]
     strategy = _drawn(exchanges, (1, *WORLD_SIZES), dimensions_of(control.spec, traits)[0])
     outcome, caught = _first_caught(judge, strategy, seed)
+    caught = caught or _failing(judge_memory(worlds, control.spec, traits, exchanges[0]))
     return ControlResult(
         id=control.id,
         sentence=control.sentence,
@@ -168,10 +176,16 @@ def _first_caught(judge: CaseJudge, strategy: SearchStrategy[Case], seed: int) -
     return outcome, None
 
 
+def _failing(result: CaseResult) -> CaseResult | None:
+    return None if result.verdict == "pass" else result
+
+
 def _how(caught: CaseResult | None) -> str:
-    """Say how a bug showed: `mismatch`, or for a rank that failed how it did; empty if it was missed."""
+    """Say how a bug showed: `mismatch`, `memory`, or for a rank that failed how it did; empty if it was missed."""
     if caught is None:
         return ""
+    if any(finding.name in MEMORY_FINDINGS for finding in caught.findings):
+        return "memory"
     if caught.verdict == "mismatch":
         return "mismatch"
     kinds = [failure.kind for failure in caught.failures if failure.blamed] or [f.kind for f in caught.failures]

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 
 from siglip_verify.fault import Leak
 from siglip_verify.world import Worlds
-from siglip_verify.world.census import Surroundings, descriptors, private_bytes
+from siglip_verify.world.census import Surroundings, anonymous_bytes, descriptors
 
 Role = Literal["this process", "the template", "a rank"]
 
 _MEGABYTE = 1 << 20
-_ALLOWED_MEGABYTES: dict[Role, float] = {"this process": 64, "the template": 8, "a rank": 16}
+_ALLOWED_MEGABYTES: dict[Role, float] = {"this process": 64, "the template": 8, "a rank": 8}
 _WARM_LOOKS = 3  # what a process loads when it first does something is no leak
 
 
@@ -46,7 +46,7 @@ class Growth:
         """Measure this process, the template and every rank that lives now."""
         for key in _processes(worlds):
             try:
-                size = _Size(descriptors(key.pid), private_bytes(key.pid) / _MEGABYTE)
+                size = _Size(descriptors(key.pid), anonymous_bytes(key.pid) / _MEGABYTE)
             except OSError:  # it has ended since
                 continue
             self._looks[key] += 1

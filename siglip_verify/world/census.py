@@ -76,14 +76,18 @@ def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def private_bytes(pid: int) -> int:
-    """Return the memory that a process shares with no other.
+def anonymous_bytes(pid: int) -> int:
+    """Return the memory of a process that is no file's, shared with forked processes or not.
+
+    What is its own alone would not do: it grows when another process that shared it ends.
 
     Raises:
-        OSError: It is gone, or the kernel does not tell (before Linux 4.14).
+        OSError: It is gone.
     """
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    if "RssAnon" not in fields:
+        raise ProcessLookupError(f"process {pid} has no memory left: it is ending")
+    return int(fields["RssAnon"].split()[0]) << 10
 
 
 def _all_pids() -> Iterator[int]:

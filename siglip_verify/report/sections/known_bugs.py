@@ -34,6 +34,8 @@ def bug_line(result: BugResult | ControlResult) -> str:
 def _caught(bug: BugResult) -> str:
     if not bug.caught:
         return f"MISSED in {bug.cases} cases"
+    if bug.caught == "memory":
+        return f"by its memory, after {words.plural(bug.cases, 'case')}"
     how = "" if bug.caught == "mismatch" else f"a rank {words.one_line(bug.caught)}, "
     return f"{how}case {bug.cases}"
 
