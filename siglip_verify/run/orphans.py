@@ -21,10 +21,10 @@ from siglip_verify.run.limits import load_traits
 from siglip_verify.world import Worlds
 from siglip_verify.world.census import Surroundings
 
-_START_S = 120.0
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from siglip_verify.run.orphans import be_killed; be_killed(sys.argv[2])"
+    "from siglip_verify.world import Worlds; worlds = Worlds(); worlds.start(); "  # torch is imported in both at once
+    "from siglip_verify.run.orphans import be_killed; be_killed(worlds, sys.argv[2])"
 )
 
 
@@ -79,12 +79,11 @@ def kill_parent(place: Surroundings, spec: LossSpec, fault: Fault, case: Case, *
     )
 
 
-def be_killed(job: str) -> None:
+def be_killed(worlds: Worlds, job: str) -> None:
     """Be a parent whose rank will kill it: run the step as it is, say what was started, run it with the fault."""
     chosen = msgspec.json.decode(job, type=_Job)
-    with Worlds(timeout_s=_START_S) as worlds:
-        traits = load_traits(worlds, chosen.spec)
-        worlds.discard(1)
-        worlds.run(chosen.case.world_size, step.step, chosen.spec, traits, chosen.case)
-        print(json.dumps(worlds.pids()), flush=True)
-        worlds.run(chosen.case.world_size, step.faulty_step, chosen.spec, traits, chosen.case, chosen.fault)
+    traits = load_traits(worlds, chosen.spec)
+    worlds.discard(1)
+    worlds.run(chosen.case.world_size, step.step, chosen.spec, traits, chosen.case)
+    print(json.dumps(worlds.pids()), flush=True)
+    worlds.run(chosen.case.world_size, step.faulty_step, chosen.spec, traits, chosen.case, chosen.fault)
