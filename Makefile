@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched bugs faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
+.PHONY: help verify verify-launched bugs train costs claims faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,17 @@ soak: $(READY)  ## Run random cases and random faults for MINUTES minutes, and s
 
 # What to measure, such as ONLY='steps/8x64 memory'; all that is short if empty.
 ONLY ?=
+
+train: $(READY)  ## Train two towers in every form beside one process; write reports/train.json and train.svg
+	$(BIN)/siglip-verify train --report-dir $(REPORTS)
+
+costs: $(READY)  ## Train them with known bugs planted, some minutes; write docs/pictures/costs.svg
+	$(BIN)/siglip-verify train --bugs --report-dir $(REPORTS)
+	cp $(REPORTS)/costs.svg docs/pictures/
+
+claims: $(READY)  ## Check what is said of the loss, statement by statement; write docs/claims.md
+	$(BIN)/siglip-verify claims --format markdown > $(REPORTS)/claims.md
+	mv $(REPORTS)/claims.md docs/
 
 bench: $(READY)  ## Measure our loss against open_clip's, and the tool itself; write reports/bench.json and charts
 	$(BIN)/siglip-verify bench $(foreach name,$(ONLY),--only $(name)) --report-dir $(REPORTS)

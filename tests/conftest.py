@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
-from siglip_verify.cli import bugs
+from siglip_verify.cli import bugs, claims, train
 from siglip_verify.run import messages, whole
 from siglip_verify.world import Worlds
 
@@ -42,5 +42,5 @@ def warm(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             worlds.timeout_s = usual_s
 
-    for module in (whole, messages, bugs):
+    for module in (whole, messages, bugs, train, claims):
         monkeypatch.setattr(module, "Worlds", lent)

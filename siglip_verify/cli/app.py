@@ -13,6 +13,7 @@ from rich.console import Console
 from siglip_verify.cli.bench import bench
 from siglip_verify.cli.bugs import bugs
 from siglip_verify.cli.check import check
+from siglip_verify.cli.claims import claims
 from siglip_verify.cli.exit_codes import code_of
 from siglip_verify.cli.faults import faults
 from siglip_verify.cli.launcher import on_every_rank
@@ -21,6 +22,7 @@ from siglip_verify.cli.replay import replay
 from siglip_verify.cli.report import render_again
 from siglip_verify.cli.simulate import simulate
 from siglip_verify.cli.soak import soak
+from siglip_verify.cli.train import train
 
 SETTINGS_ELSEWHERE = (
     cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
@@ -39,7 +41,7 @@ app = App(
 )
 app.command(on_every_rank(check), config=SETTINGS_ELSEWHERE)
 app.command(on_every_rank(replay))
-for _command in (messages, bugs, simulate, bench, faults, soak):
+for _command in (messages, bugs, train, claims, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")
 

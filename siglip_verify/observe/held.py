@@ -7,6 +7,7 @@ for it, so this is for a step that is run for its memory alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,12 +19,16 @@ from torch.utils._pytree import tree_leaves
 class Held(TorchDispatchMode):
     """Count the bytes of all tensors that the operations within this mode have made and that are still there.
 
+    Args:
+        inputs: Tensors that are there anyway; they are not counted, whatever returns a view of them.
+
     Attributes:
         peak: The most that was there at once, bytes; may be set back to 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: Iterable[torch.Tensor] = ()) -> None:
         super().__init__()
+        self._inputs = {each.untyped_storage()._cdata for each in inputs}
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
 
@@ -37,6 +42,7 @@ class Held(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
                 storage = tensor.untyped_storage()
-                self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                if storage._cdata not in self._inputs:
+                    self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self.peak = max(self.peak, self.now())
         return out

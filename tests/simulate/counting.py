@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from siglip_verify.loss import SigLipLoss
 from siglip_verify.observe import Recorder, log_bytes, read_log
+from siglip_verify.observe.held import Held
 from siglip_verify.records import Event
 
 # What moves no number: views, and memory that is not yet written.
@@ -89,30 +89,6 @@ class Operations(TorchDispatchMode):
             and value.numel() == self.numel
             and value.untyped_storage().nbytes() >= value.nbytes
         )
-
-
-class Held(TorchDispatchMode):
-    """Bytes of tensors that are held at once, inputs aside."""
-
-    def __init__(self, inputs: list[Tensor]) -> None:
-        super().__init__()
-        self._inputs = {each.untyped_storage()._cdata for each in inputs}
-        self._known: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
-
-    def now(self) -> int:
-        """Return what is held now."""
-        self._known = {key: known for key, known in self._known.items() if not known[0].expired()}
-        return sum(num_bytes for _, num_bytes in self._known.values())
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for storage in (each.untyped_storage() for each in tree_leaves((args, out)) if isinstance(each, Tensor)):
-            key = storage._cdata
-            if key not in self._inputs and (key not in self._known or self._known[key][0].expired()):
-                self._known[key] = StorageWeakRef(storage), storage.nbytes()
-        self.peak = max(self.peak, self.now())
-        return out
 
 
 def operations_of(
