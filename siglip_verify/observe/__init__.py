@@ -1,7 +1,7 @@
 """What was really sent: each operation as seen from inside its rank, and each rank's bytes as seen by the kernel.
 
 In the rank: `Recorder` writes a log of its operations, `WireMeter` reads its sockets. In the parent: `read_log` and
-`attribute` make records of them. `held` counts the bytes that a rank's work holds. Only what runs in a rank needs torch.
+`attribute` make records of them. `held` counts what a rank holds. Only what runs in a rank needs torch.
 """
 
 from siglip_verify.observe.backend import Backend, Observer
