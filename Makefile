@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps open_clip_torch
 	touch $@
 
-verify: $(READY)  ## Check our loss and open_clip's on real gloo processes, plant known bugs; write reports/
+verify: $(READY)  ## Check our loss in every form and open_clip's on real gloo processes, plant known bugs; write reports/
 	$(BIN)/siglip-verify check --bugs quick --report-dir $(REPORTS)
 
 verify-launched: $(READY)  ## Check our loss on four ranks that torchrun starts

@@ -98,7 +98,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PROFILES = {
-    "dev": Profile(examples=160, form_examples=24, comparison_examples=48, seed=None),
-    "ci": Profile(examples=160, form_examples=24, comparison_examples=48, seed=0),
+    "dev": Profile(examples=160, form_examples=16, comparison_examples=48, seed=None),
+    "ci": Profile(examples=160, form_examples=16, comparison_examples=48, seed=0),
     "nightly": Profile(examples=1000, form_examples=250, comparison_examples=250, seed=None),
 }
