@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional
 
 from siglip_verify.bugs.entry import Loss
 from siglip_verify.loss.block import block_loss, ground_truth
@@ -55,6 +56,13 @@ class Meeting(NamedTuple):
 def block(m: Meeting) -> Tensor:
     """Return the loss of one block: positives on the diagonal of the own one, negatives everywhere else."""
     return block_loss(m.image, m.texts, m.scale, m.bias, ground_truth if m.is_own else None, m.chunk_size)
+
+
+def block_at_once(m: Meeting, t: Tensor) -> Tensor:
+    """Return the loss of one block without chunks, with t on the products: one number, or one for each pair [b, b]."""
+    z = t * (m.image @ m.texts.T).to(m.scale.dtype) + m.bias
+    y = ground_truth(len(z), len(z), 0 if m.is_own else len(z), z.device, z.dtype)
+    return -functional.logsigmoid(y * z).sum() / len(m.image)
 
 
 def unchanged(loss: Tensor, ranks: Ranks) -> Tensor:

@@ -16,7 +16,7 @@ from siglip_verify.bugs.plant import (
     Exchange,
     Meeting,
     Plant,
-    block,
+    block_at_once,
     differentiable,
     ring,
     send_and_receive,
@@ -99,7 +99,7 @@ def _one_buffer(text: Tensor, ranks: Ranks) -> Brought:
 
 
 def _whole(m: Meeting) -> Tensor:
-    return block(m._replace(chunk_size=0))  # a chunk's recomputation would read the buffer too, and hide what this is
+    return block_at_once(m, m.scale)  # a chunk's recomputation would read the buffer too, and hide what this is
 
 
 # ------------------------------------------------------------------ backward

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from siglip_verify.bugs.entry import ALL, Bug, Where, neighbour_of, seen_in, thread
-from siglip_verify.bugs.plant import Meeting, Plant, block
+from siglip_verify.bugs.plant import Meeting, Plant, block, block_at_once
 from siglip_verify.loss.block import logits
 
 
@@ -41,8 +41,7 @@ def _positives_unscaled(m: Meeting) -> Tensor:
     if not m.is_own:
         return block(m)
     diagonal = torch.eye(len(m.image), dtype=torch.bool)
-    t = torch.where(diagonal, torch.ones_like(m.scale), m.scale)  # bug: <x, y> + c on the diagonal
-    return block(m._replace(scale=t, chunk_size=0))
+    return block_at_once(m, torch.where(diagonal, torch.ones_like(m.scale), m.scale))  # bug: <x, y> + c on the diagonal
 
 
 def _log_of_sigmoid(m: Meeting) -> Tensor:
