@@ -12,6 +12,7 @@ from rich.console import Console
 
 from siglip_verify.cli.bench import bench
 from siglip_verify.cli.bugs import bugs
+from siglip_verify.cli.calibrate import calibrate
 from siglip_verify.cli.check import check
 from siglip_verify.cli.claims import claims
 from siglip_verify.cli.exit_codes import code_of
@@ -41,6 +42,7 @@ app = App(
 )
 app.command(on_every_rank(check), config=SETTINGS_ELSEWHERE)
 app.command(on_every_rank(replay))
+app.command(on_every_rank(calibrate))
 for _command in (messages, bugs, train, claims, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")

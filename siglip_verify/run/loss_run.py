@@ -99,7 +99,13 @@ class LossRun:
             unknowns=tuple(self._unknowns),
             left_out=(*self._left_out, *unknown_operations(counted)),
             messages=tuple(
-                message_row(step.case, step.events, step.wire, form=form_of(spec), has_plan=self._traits.takes_exchange)
+                message_row(
+                    step.case,
+                    step.events,
+                    step.wire,
+                    form=form_of(spec, self._worlds.gather_backward),
+                    has_plan=self._traits.takes_exchange,
+                )
                 for step in counted
             ),
             sample_step=sample_of(counted),

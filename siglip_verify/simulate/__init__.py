@@ -4,7 +4,7 @@ Nothing here sends a message or needs torch. Every time and byte that comes out 
 """
 
 from siglip_verify.simulate.claims import Claim, ClaimFigure, claim_simulations, claims
-from siglip_verify.simulate.cluster import Cluster, ClusterError, Compute, Link, Uplinks, read_cluster
+from siglip_verify.simulate.cluster import Cluster, ClusterError, Compute, Link, Uplinks, read_cluster, write_cluster
 from siglip_verify.simulate.collectives import ALGORITHMS, Algorithm
 from siglip_verify.simulate.compute import MEMORY_MODES, MemoryMode
 from siglip_verify.simulate.inputs import cluster_named, dtype_named, memory_modes, parse_world_sizes
@@ -46,4 +46,5 @@ __all__ = [
     "read_cluster",
     "simulate",
     "timelines",
+    "write_cluster",
 ]

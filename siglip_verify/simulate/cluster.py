@@ -89,6 +89,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ranks_per_host: How many ranks a host has; a world smaller than that has one host.
         memory_gbytes: Memory of one rank's device, 1e9 bytes.
         call_us: Microseconds that posting a hop or calling a collective takes before anything is sent.
+        collective_call_us: The same for collectives alone, where that differs.
         gather_backward: The collective that brings gather's gradients home.
         within_host: The link of one rank to the others of its host.
         between_hosts: The links of one host to the others; without it there is one host.
@@ -100,6 +101,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ranks_per_host: _Number
     memory_gbytes: _Positive
     call_us: _NotNegative = 0.0
+    collective_call_us: _NotNegative | None = None
     gather_backward: GatherBackward = "reduce_scatter"
     within_host: Link
     between_hosts: Uplinks | None = None
@@ -115,8 +117,13 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def call_s(self) -> float:
-        """What posting or calling takes, in seconds."""
+        """What posting a hop takes, in seconds."""
         return self.call_us * 1e-6
+
+    @property
+    def collective_call_s(self) -> float:
+        """What calling a collective takes, in seconds."""
+        return (self.call_us if self.collective_call_us is None else self.collective_call_us) * 1e-6
 
     def check_world_size(self, world_size: int) -> None:
         """Raise UsageError if such a world does not fill whole hosts, or needs more hosts than there are."""
@@ -150,6 +157,28 @@ def read_cluster(path: Path) -> Cluster:
         return msgspec.convert({"name": path.stem} | content, Cluster)
     except msgspec.ValidationError as error:
         raise ClusterError(f"cluster file {str(path)!r}: {_explained(str(error))}") from error
+
+
+def write_cluster(cluster: Cluster) -> str:
+    """Write a cluster as the TOML file that `read_cluster` reads."""
+    top: dict[str, Any] = msgspec.to_builtins(cluster)
+    tables = {key: top.pop(key) for key in ("within_host", "between_hosts", "compute")}
+    lines = _written(top)
+    for name, table in tables.items():
+        if table is not None:
+            lines += ["", f"[{name}]", *_written(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _written(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_value(value)}" for key, value in table.items() if value is not None]
+
+
+def _value(value: Any) -> str:
+    """Write a value as TOML: strings as JSON writes them, tables in one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_written(value)) + " }"
+    return msgspec.json.encode(value).decode()
 
 
 def _explained(error: str) -> str:

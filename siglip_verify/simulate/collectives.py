@@ -115,7 +115,7 @@ def _rings(fabric: Fabric, kind: str, payload_bytes: int) -> CollectiveCost:
     busiest_s = max(lockstep.busy_seconds(fabric, flows).values())
     return CollectiveCost(
         algorithm="ring",
-        seconds=fabric.cluster.call_s + steps * (latency_s + busiest_s),
+        seconds=fabric.cluster.collective_call_s + steps * (latency_s + busiest_s),
         sent_bytes=steps * step_bytes,
         host_bytes=steps * sum(flow.num_bytes for flow in flows if flow.crosses),
     )
@@ -156,7 +156,7 @@ def _of_rounds(fabric: Fabric, algorithm: str, program: Program) -> CollectiveCo
     sent = [(loop.times, *fabric.sent_bytes(each.transfers)) for loop in program for each in loop.rounds]
     return CollectiveCost(
         algorithm=algorithm,
-        seconds=fabric.cluster.call_s + how.seconds(fabric, program),
+        seconds=fabric.cluster.collective_call_s + how.seconds(fabric, program),
         sent_bytes=sum(times * sent_bytes for times, sent_bytes, _ in sent),
         host_bytes=sum(times * host_bytes for times, _, host_bytes in sent),
     )
@@ -176,7 +176,7 @@ def _tree(fabric: Fabric, payload_bytes: int) -> CollectiveCost:
         host_bytes = 2.0 * payload_bytes
     return CollectiveCost(
         algorithm="tree",
-        seconds=fabric.cluster.call_s + 2 * latency_s + 2 * max(busy_s),
+        seconds=fabric.cluster.collective_call_s + 2 * latency_s + 2 * max(busy_s),
         sent_bytes=2 * payload_bytes * (fabric.world_size - 1) / fabric.world_size,
         host_bytes=host_bytes,
     )
