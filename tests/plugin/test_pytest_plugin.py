@@ -29,40 +29,8 @@ def outcomes(suite: pytest.Pytester, code: str, *options: str) -> tuple[dict[str
     return result.parseoutcomes(), result.stdout.str()
 
 
-def test_a_right_loss_passes_in_three_lines(suite: pytest.Pytester) -> None:
-    counts, text = outcomes(
-        suite,
-        """
-        from siglip_verify import assert_equivalent
-
-        def test_the_loss():
-            assert_equivalent("siglip_verify.loss:SigLipLoss", exchanges=["shift"], world_sizes=[1, 2], examples=4)
-        """,
-    )
-    assert counts == {"passed": 1}, text
-
-
-def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis_under_xdist(suite: pytest.Pytester) -> None:
-    counts, text = outcomes(
-        suite,
-        f"""
-        import pytest
-        from siglip_verify import assert_equivalent
-
-        @pytest.mark.parametrize("number", [0, 1])
-        def test_the_loss(number):
-            assert_equivalent({str(BROKEN)!r} + ":WithoutLastHop", exchanges=["bidir"], world_sizes="2-3", examples=6)
-        """,
-        "-n",
-        "2",
-    )
-    assert counts == {"failed": 2}, text
-    assert "MISMATCH" in text
-    assert "bidir W=2 b=1 d=1" in text
-    assert "siglip-verify replay" in text
-
-
-def test_any_function_runs_on_warm_ranks(suite: pytest.Pytester) -> None:
+def test_losses_and_functions_run_on_warm_ranks_and_a_rank_that_fails_is_named(suite: pytest.Pytester) -> None:
+    """A right loss in three lines; ranks that stay; one that dies, after which the next test has a new world."""
     counts, text = outcomes(
         suite,
         """
@@ -70,8 +38,12 @@ def test_any_function_runs_on_warm_ranks(suite: pytest.Pytester) -> None:
         import pytest
         import torch
         import torch.distributed as dist
+        from siglip_verify import assert_equivalent
 
         seen = {}
+
+        def test_the_loss():
+            assert_equivalent("siglip_verify.loss:SigLipLoss", exchanges=["shift"], world_sizes=[1, 2], examples=4)
 
         def pids():
             return os.getpid()
@@ -90,17 +62,6 @@ def test_any_function_runs_on_warm_ranks(suite: pytest.Pytester) -> None:
                 return value.item()
 
             assert world.run(total, 10) == [21, 21]
-        """,
-    )
-    assert counts == {"passed": 5}, text
-
-
-def test_a_rank_that_fails_is_named_and_the_next_test_has_a_new_world(suite: pytest.Pytester) -> None:
-    counts, text = outcomes(
-        suite,
-        """
-        import os
-        import torch.distributed as dist
 
         def test_a_rank_dies(world):
             def die():
@@ -114,9 +75,32 @@ def test_a_rank_that_fails_is_named_and_the_next_test_has_a_new_world(suite: pyt
             assert world.run(dist.get_rank) == [0, 1]
         """,
     )
-    assert counts == {"failed": 1, "passed": 1}, text
+    assert counts == {"failed": 1, "passed": 7}, text
+    assert (
+        "FAILED test_losses_and_functions_run_on_warm_ranks_and_a_rank_that_fails_is_named.py::test_a_rank_dies" in text
+    )
     assert "rank 1" in text
     assert "exited with status 7" in text
+
+
+def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis_under_xdist(suite: pytest.Pytester) -> None:
+    counts, text = outcomes(
+        suite,
+        f"""
+        import pytest
+        from siglip_verify import assert_equivalent
+
+        @pytest.mark.parametrize("number", [0, 1])
+        def test_the_loss(number):
+            assert_equivalent({str(BROKEN)!r} + ":WithoutLastHop", exchanges=["bidir"], world_sizes="2", examples=3)
+        """,
+        "-n",
+        "2",
+    )
+    assert counts == {"failed": 2}, text
+    assert "MISMATCH" in text
+    assert "bidir W=2 b=1 d=1" in text
+    assert "siglip-verify replay" in text
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ shrunk case that is not minimal, a race that is shown as certain.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -112,3 +113,13 @@ def test_every_world_size_gets_cases_and_the_middle_ones_most(examples: int) -> 
     if examples == 160:
         assert sum(allotted.values()) == 160
         assert min(allotted.values()) == 10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_few_cases_are_spread_over_sizes(seed: int) -> None:
+    """No world size and no batch has more than half of 25 cases; with sizes drawn alike one had 15 and one row 12."""
+    outcome = Outcome()
+    strategy = cases("shift", [2, 3, 4, 5])
+    search(strategy, lambda case: CaseResult(case=case, verdict="pass"), outcome, examples=25, seed=seed)
+    assert max(Counter(case.world_size for case in outcome.results).values()) <= 12
+    assert max(Counter(case.batch for case in outcome.results).values()) <= 12
