@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched bugs train costs claims faults faults-in-a-row soak bench sample pictures precision test test-long lint format clean
+.PHONY: help verify verify-launched bugs train costs claims faults faults-in-a-row soak bench package sample pictures precision test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test: $(READY)  ## Run the tests
 
 test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long
+
+package:  ## Build sdist and wheel, and use the wheel from an empty environment outside the repository
+	PYTHON=$(PYTHON) .ci/package
 
 sample: $(READY)  ## Make the sample report, reports/sample/, from a real run
 	$(BIN)/siglip-verify check --profile ci --examples 40 --bugs quick --report-dir reports/sample

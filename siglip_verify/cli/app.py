@@ -15,6 +15,7 @@ from siglip_verify.cli.bugs import bugs
 from siglip_verify.cli.calibrate import calibrate
 from siglip_verify.cli.check import check
 from siglip_verify.cli.claims import claims
+from siglip_verify.cli.completion import completion_of
 from siglip_verify.cli.exit_codes import code_of
 from siglip_verify.cli.faults import faults
 from siglip_verify.cli.launcher import on_every_rank
@@ -46,6 +47,7 @@ app.command(on_every_rank(calibrate))
 for _command in (messages, bugs, train, claims, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")
+app.command(completion_of(app))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

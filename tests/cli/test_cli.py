@@ -5,9 +5,11 @@ Oracle: the table of exit codes. Sees: a traceback where a sentence belongs, a c
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,9 +36,31 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["--help"]) == 0
     assert "Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown" in " ".join(capsys.readouterr().out.split())
-    for command in ("check", "replay"):
-        assert cli.exit_code([command, "--help"]) == 0
-        assert f"siglip-verify {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))
+def test_the_help_of_every_command_has_examples_that_it_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.exit_code([command, "--help"]) == 0
+    assert f"siglip-verify {command}" in capsys.readouterr().out
+    docstring = inspect.getdoc(cli.app[command].default_command)
+    assert docstring
+    (block,) = re.findall(r"```\n(.*?)```", docstring, re.S)
+    examples = [line.partition(" # ")[0] for line in block.splitlines() if line]
+    assert examples, "help teaches by example"
+    for example in examples:
+        *_, said = re.split(r"siglip[-_]verify ", example.partition(" > ")[0], maxsplit=1)  # also under torchrun
+        words = shlex.split(said)
+        assert words[0] == command
+        cli.app.parse_args(words, exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.exit_code(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in ("check", "replay", "messages", "bugs", "simulate", "report"):
+        assert command in script
+    assert "world-sizes" in script
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
