@@ -46,12 +46,13 @@ def test_the_help_of_every_command_has_examples_that_it_takes(command: str, caps
     assert docstring
     (block,) = re.findall(r"```\n(.*?)```", docstring, re.S)
     examples = [line.partition(" # ")[0] for line in block.splitlines() if line]
-    assert examples, "help teaches by example"
+    shown: list[str] = []
     for example in examples:
         *_, said = re.split(r"siglip[-_]verify ", example.partition(" > ")[0], maxsplit=1)  # also under torchrun
         words = shlex.split(said)
-        assert words[0] == command
         cli.app.parse_args(words, exit_on_error=False, print_error=False)
+        shown.append(words[0])
+    assert command in shown, "help teaches by example"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
