@@ -28,6 +28,11 @@ verify-launched: $(READY)  ## Check our loss on four ranks that torchrun starts
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs
 
+bug-table: $(READY)  ## Make docs/known_bugs.md and the README's table from a whole run of the catalogue
+	$(BIN)/siglip-verify bugs --format json > .bugs.json
+	$(BIN)/python docs/make_bug_table.py < .bugs.json
+	rm .bugs.json
+
 faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4, and see what is said of it
 	$(BIN)/siglip-verify faults
 
