@@ -8,7 +8,7 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched bugs train costs claims faults faults-in-a-row soak bench package sample pictures precision test test-long lint format clean
+.PHONY: help verify verify-launched bugs bug-table train costs claims faults faults-in-a-row soak bench package sample pictures precision test test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
