@@ -8,7 +8,8 @@ JOBS ?= 2
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched bugs bug-table train costs claims faults faults-in-a-row soak bench package sample pictures precision test test-long lint format clean
+.PHONY: help verify verify-launched bugs bug-table train costs claims faults faults-in-a-row soak bench package sample
+.PHONY: pictures precision test test-launched test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench: $(READY)  ## Measure our loss against open_clip's, and the tool itself; w
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+
+test-launched: $(READY)  ## Run the long tests of ranks that a launcher starts
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long tests/world/joined
 
 test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long

@@ -8,6 +8,7 @@ over is gone: one more like it adds nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -53,13 +54,14 @@ def chunks_bound(small: Sequence[StepBytes], large: Sequence[StepBytes], batch: 
 
 
 def nothing_stays(steps: Sequence[Sequence[StepBytes]]) -> list[Finding]:
-    """Find that a step leaves tensors behind which the one before it did not.
+    """Find that each step leaves more tensors behind than the one before it.
 
     Args:
-        steps: For each rank its steps, all of one case, in order. What the first one leaves may be kept for good.
+        steps: For each rank its steps, all of one case, in order. What the first one leaves may be kept for good; what
+            is there after one step and gone after another is a message that the back end had not let go of yet.
     """
     for rank, (_, *later) in enumerate(steps):
-        if later[-1].left > later[0].left:
+        if len(later) > 1 and all(after.left > before.left for before, after in pairwise(later)):
             each = (later[-1].left - later[0].left) // (len(later) - 1)
             detail = f"rank {rank}: memory is kept beyond its step: each step leaves {each:,} bytes more than the last"
             return [Finding(name="memory-leak", rank=rank, detail=detail)]

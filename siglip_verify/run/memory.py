@@ -18,7 +18,7 @@ from siglip_verify.run import step
 from siglip_verify.world import WorldError, Worlds
 
 _BATCH, _DIM, _CHUNK = 48, 4, 6  # so that b x b logits outweigh all that is O(b)
-_STEPS = 3
+_STEPS = 6
 _WORLD_SIZE = 2
 
 

@@ -6,6 +6,8 @@ Oracle: operations by hand. Sees: contestants that do not do what their name say
 
 from __future__ import annotations
 
+import pytest
+
 from siglip_verify.bench.recording import recording
 
 NOTES = {
@@ -16,6 +18,7 @@ NOTES = {
 }
 
 
+@pytest.mark.long
 def test_the_recorder_sees_every_operation_and_comm_debug_mode_no_message() -> None:
     comparisons = list(recording(2))
     seen = {}

@@ -26,6 +26,7 @@ NAMES = {
 }
 
 
+@pytest.mark.long
 def test_every_form_is_timed_against_open_clips_and_its_messages_are_those_of_the_plan() -> None:
     (comparison,) = steps(SETUP, 2)
     assert (comparison.name, comparison.setup) == ("steps/4x8/W3", SETUP)
@@ -51,6 +52,7 @@ def test_every_form_is_timed_against_open_clips_and_its_messages_are_those_of_th
     assert [ratio.of[1] for ratio in comparison.ratios[-2:]] == ["products", "products"]
 
 
+@pytest.mark.long
 def test_memory_is_measured_for_every_form() -> None:
     (comparison,) = memory(4, 8, [2], 1)
     assert {contestant.name for contestant in comparison.contestants} == NAMES
@@ -68,6 +70,7 @@ def test_memory_is_required_to_be_flat_where_it_was_measured_at_two_w() -> None:
     assert flatness(1024, 512, peaks, [4, 16]).is_met is False
 
 
+@pytest.mark.long
 def test_the_peak_is_that_of_one_step_and_not_of_what_was_before(worlds: Worlds) -> None:
     """At W = 2 autograd keeps two blocks of logits and labels, 4 MiB each here, and holds one more."""
     setup = Setup(world_size=2, batch=1024, dim=64)

@@ -68,7 +68,15 @@ def test_what_is_more_than_half_b_by_b_is_found_on_its_rank(share: float, batch:
 
 
 @pytest.mark.parametrize(
-    ("left", "leaks"), [((0, 0, 0), False), ((8, 8, 8), False), ((0, 8, 8), False), ((8, 8, 16), True)]
+    ("left", "leaks"),
+    [
+        ((0, 0, 0), False),
+        ((8, 8, 8), False),
+        ((0, 8, 8), False),
+        ((8, 8, 16), False),
+        ((8, 16, 8), False),
+        ((8, 16, 24), True),
+    ],
 )
 def test_only_what_grows_from_step_to_step_is_a_leak(left: tuple[int, ...], leaks: bool) -> None:
     steps = [StepBytes(peak=100, left=each) for each in left]

@@ -46,6 +46,7 @@ def assert_whole(report: Report, world_sizes: range) -> None:
             assert row.wire_bytes == row.counted_payload_bytes + (96 + 48) * row.counted_messages
 
 
+@pytest.mark.long
 def test_two_agents_on_one_machine_are_one_world_and_pass(tmp_path: Path) -> None:
     ended = torchrun(tmp_path, check("--examples", "8"), agents=2)
     assert ended.launchers == [0, 0], ended.output
