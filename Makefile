@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that run tests side by side; each starts gloo worlds of its own.
-JOBS ?= 2
+# Processes that run tests side by side, each with gloo worlds of its own: one more than processors, for tests often wait.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 REPORTS ?= reports
 MINUTES ?= 5
 

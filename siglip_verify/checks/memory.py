@@ -61,7 +61,7 @@ def nothing_stays(steps: Sequence[Sequence[StepBytes]]) -> list[Finding]:
             is there after one step and gone after another is a message that the back end had not let go of yet.
     """
     for rank, (_, *later) in enumerate(steps):
-        if len(later) > 1 and all(after.left > before.left for before, after in pairwise(later)):
+        if len(later) > 2 and all(after.left > before.left for before, after in pairwise(later)):
             each = (later[-1].left - later[0].left) // (len(later) - 1)
             detail = f"rank {rank}: memory is kept beyond its step: each step leaves {each:,} bytes more than the last"
             return [Finding(name="memory-leak", rank=rank, detail=detail)]

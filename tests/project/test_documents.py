@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from documents import blocks, commands, is_tests, links
 
 from siglip_verify import cli, pytest_plugin
@@ -93,7 +94,6 @@ def test_the_job_summary_is_written_where_ci_says(quick: Path, monkeypatch: pyte
 
 # ------------------------------------------------------------------ the workflow
 def test_the_workflow_runs_what_there_is_and_keeps_what_it_writes() -> None:
-    yaml = pytest.importorskip("yaml", reason="NOT CHECKED: PyYAML is missing, so nobody parsed the workflow")
     workflow = yaml.safe_load(WORKFLOW.read_text())
     assert workflow[True] == ["push", "pull_request"], "YAML reads `on` as true"
     (job,) = workflow["jobs"].values()

@@ -74,8 +74,9 @@ def test_what_is_more_than_half_b_by_b_is_found_on_its_rank(share: float, batch:
         ((8, 8, 8), False),
         ((0, 8, 8), False),
         ((8, 8, 16), False),
-        ((8, 16, 8), False),
-        ((8, 16, 24), True),
+        ((8, 8, 16, 8), False),
+        ((8, 8, 8, 16), False),
+        ((8, 8, 16, 24), True),
     ],
 )
 def test_only_what_grows_from_step_to_step_is_a_leak(left: tuple[int, ...], leaks: bool) -> None:

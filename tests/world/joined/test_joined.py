@@ -17,7 +17,7 @@ from siglip_verify.records import CaseResult, RankFailure
 from siglip_verify.result import Report
 from siglip_verify.world.joined import Place
 
-pytestmark = pytest.mark.xdist_group("joined")
+pytestmark = [pytest.mark.xdist_group("joined"), pytest.mark.long]  # `make test-launched` runs them
 OURS = ("--loss", "siglip_verify.loss:SigLipLoss")
 
 
@@ -46,7 +46,6 @@ def assert_whole(report: Report, world_sizes: range) -> None:
             assert row.wire_bytes == row.counted_payload_bytes + (96 + 48) * row.counted_messages
 
 
-@pytest.mark.long
 def test_two_agents_on_one_machine_are_one_world_and_pass(tmp_path: Path) -> None:
     ended = torchrun(tmp_path, check("--examples", "8"), agents=2)
     assert ended.launchers == [0, 0], ended.output
@@ -80,14 +79,12 @@ def test_a_rank_that_is_killed_ends_the_run_at_once_and_is_named(tmp_path: Path)
     assert ended.report.elapsed_s < 30, "torchrun kills 30 s after its SIGTERM"
 
 
-@pytest.mark.long
 def test_all_of_torchrun_standalone_passes_on_ours_and_open_clips_loss(tmp_path: Path) -> None:
     ended = torchrun(tmp_path, ["check", "--examples", "16", "--seed", "2", "--timeout", "60"])
     assert ended.launchers == [0], ended.output
     assert {loss.verdict for loss in ended.report.losses} == {"pass"}
 
 
-@pytest.mark.long
 def test_a_case_that_does_not_fit_in_memory_is_unknown_and_the_run_goes_on(tmp_path: Path) -> None:
     """Under a launcher that only sets the variables: rank 0 serves the store."""
     ended = plainly(tmp_path, check("--examples", "16", "--exchanges", "bidir,shift", loss="OutOfMemory"), ranks=2)
@@ -102,7 +99,6 @@ def test_a_case_that_does_not_fit_in_memory_is_unknown_and_the_run_goes_on(tmp_p
     assert cells["shift", 2].cases > 0, "a group is made anew, and asked"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("loss", "kind", "words"), [("Sleeping", "hung", "time.sleep"), ("Stopped", "stopped", "SIGSTOP")]
 )
@@ -118,7 +114,6 @@ def test_a_rank_that_never_answers_is_named_and_the_others_still_end_with_the_ve
     assert words in failure.detail + failure.traceback
 
 
-@pytest.mark.long
 def test_more_ranks_than_the_launcher_started_are_refused_with_the_code_of_usage(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):  # no report is written
         plainly(tmp_path, check("--world-sizes", "1-3"), ranks=2)
