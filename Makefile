@@ -8,7 +8,7 @@ JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched bugs bug-table train costs claims faults faults-in-a-row soak bench package sample
+.PHONY: help verify verify-launched cases bugs bug-table train costs claims faults faults-in-a-row soak bench package sample
 .PHONY: pictures precision test test-launched test-long lint format clean
 
 help:  ## Say what can be made
@@ -25,6 +25,9 @@ verify: $(READY)  ## Check our loss in every form and open_clip's on real gloo p
 
 verify-launched: $(READY)  ## Check our loss on four ranks that torchrun starts
 	$(BIN)/torchrun --standalone --nproc-per-node 4 -m siglip_verify check --examples 24 --seed 0
+
+cases: $(READY)  ## Look for a false alarm in 5,120 cases of right losses: ours and open_clip's, every exchange, W = 1..8
+	$(BIN)/siglip-verify check --loss siglip_verify.loss:SigLipLoss --loss open_clip --examples 640 --report-dir $(REPORTS)
 
 bugs: $(READY)  ## Plant every known bug, hold right losses against the same check, count what weaker checkers miss
 	$(BIN)/siglip-verify bugs
@@ -66,8 +69,9 @@ test: $(READY)  ## Run the tests
 test-launched: $(READY)  ## Run the long tests of ranks that a launcher starts
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long tests/world/joined
 
-test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out
+test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out, and every test on ten times the examples
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --hypothesis-profile long
 
 package:  ## Build sdist and wheel, and use the wheel from an empty environment outside the repository
 	PYTHON=$(PYTHON) .ci/package

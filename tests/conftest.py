@@ -14,13 +14,15 @@ from siglip_verify.cli import bugs, claims, train
 from siglip_verify.run import messages, whole
 from siglip_verify.world import Worlds
 
-hypothesis.settings.register_profile(
-    "tests",
-    deadline=None,
-    database=None,
-    derandomize="CI" in os.environ,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # says how busy the machine is, not what is wrong
-)
+for name, examples in {"tests": 50, "long": 500}.items():  # `make test`, and `make test-long`
+    hypothesis.settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize="CI" in os.environ,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # says how busy the machine is, not what is wrong
+    )
 hypothesis.settings.load_profile("tests")
 
 # A suite that a shell starts in the background ignores Ctrl-C, and so would the programs that it starts and interrupts.

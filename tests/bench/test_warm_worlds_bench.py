@@ -33,6 +33,7 @@ def test_contestants_that_differ_are_no_comparison() -> None:
     assert warm_worlds._checked(1.5, [1.0, 2.0], [1.0, 2.0]) == 1.5
 
 
+@pytest.mark.long
 def test_an_interpreter_that_fails_shows_its_last_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(warm_worlds, "format_case", lambda case: "ring W=1")
     with pytest.raises(RuntimeError, match=r"ended with status 1; its last output:\n(.|\n)*Invalid enum value 'ring'"):

@@ -95,6 +95,7 @@ def test_what_cannot_be_asked_for_is_refused_with_a_sentence(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.long
 def test_a_soak_of_a_moment_judges_cases_and_sets_off_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["soak", "--minutes", "0.01", "--seed", "2", "--format", "json"]) == 0
     result = msgspec.json.decode(capsys.readouterr().out, type=FaultReport)

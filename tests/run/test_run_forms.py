@@ -34,7 +34,7 @@ from siglip_verify.world import Worlds
 pytestmark = pytest.mark.xdist_group("forms")
 
 ALL_FORMS = [
-    *FORMS,
+    *(pytest.param(form, marks=pytest.mark.long) for form in FORMS),  # `make verify` checks these
     {"memory": "recompute", "overlap": True},
     {"memory": "constant", "ragged": True},
     {"memory": "recompute", "ragged": True, "overlap": True},

@@ -112,7 +112,12 @@ def assert_nothing_is_left(folder: Path, pids: list[int], still_alive: StillAliv
         ("pool.run(3, busy)", signal.SIGKILL, -signal.SIGKILL),
         ("pool.run(3, busy)", signal.SIGINT, -signal.SIGINT),
         # Another child of the parent holds copies of its sockets, so that these never come to their end.
-        ("if os.fork() == 0: time.sleep(1000)\npool.run(3, busy)", signal.SIGKILL, -signal.SIGKILL),
+        pytest.param(
+            "if os.fork() == 0: time.sleep(1000)\npool.run(3, busy)",
+            signal.SIGKILL,
+            -signal.SIGKILL,
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["SIGKILL", "Ctrl-C", "SIGKILL-with-a-fork"],
 )
