@@ -98,7 +98,7 @@ class Companions:
         ways = [way for way in self.exchanges[exchange](world_size) if way[1]]
 
         def show(text: Tensor) -> Conversation:
-            return EXCHANGES[exchange](text, ranks) if world_size > 1 else iter([(rank, text)])  # type: ignore[return-value]
+            return EXCHANGES[exchange](text, ranks) if world_size > 1 else _alone(rank, text)
 
         def show_and_tell(text: Tensor) -> Conversation:
             return self._converse(text, ways, ranks)
@@ -129,6 +129,12 @@ class Companions:
         homeward = [self.home(*way, ranks) for way in ways]
         homes = send_and_receive(list(_gradients(streams)), homeward, ranks) if ways else ()
         return self.total(own, homes)
+
+
+def _alone(rank: int, text: Tensor) -> Conversation:
+    """Show the texts of the only rank there is."""
+    yield rank, text
+    return None
 
 
 def _unpacked(message: Tensor) -> tuple[Tensor | None, Tensor]:
