@@ -92,7 +92,7 @@ class Lab:
         return replies
 
     def _count(self, exchange: Exchange, world_size: int) -> StepMessages:
-        return count_step(self.worlds, self._spec, self._traits, table_case(exchange, world_size), planned=False)
+        return count_step(self.worlds, self._spec, self._traits, table_case(exchange, world_size))
 
     @cached_property
     def _traits(self) -> Any:

@@ -107,7 +107,7 @@ def all_controls() -> list[Control]:
 def _run_bug(worlds: Worlds, bug: Bug, seed: int, *, weaker: bool) -> BugResult:
     started = time.perf_counter()
     traits = load_traits(worlds, bug.spec)
-    judge = CaseJudge(worlds, bug.spec, traits, planned=False)
+    judge = CaseJudge(worlds, bug.spec, traits)
     dimensions = msgspec.structs.replace(dimensions_of(bug.spec, traits)[0], layouts=Dimensions().layouts)
     outcome, caught = _first_caught(judge, _drawn(bug.exchanges, WORLD_SIZES, dimensions), seed)
     if caught is not None:
@@ -134,7 +134,7 @@ def _run_bug(worlds: Worlds, bug: Bug, seed: int, *, weaker: bool) -> BugResult:
 def _run_control(worlds: Worlds, control: Control, seed: int) -> ControlResult:
     started = time.perf_counter()
     traits = load_traits(worlds, control.spec)
-    judge = CaseJudge(worlds, control.spec, traits, planned=False)
+    judge = CaseJudge(worlds, control.spec, traits)
     exchanges = control.exchanges if traits.takes_exchange else control.exchanges[:1]
     strategy = _drawn(exchanges, (1, *WORLD_SIZES), dimensions_of(control.spec, traits)[0])
     outcome, caught = _first_caught(judge, strategy, seed)

@@ -19,7 +19,7 @@ from siglip_verify.run.logs import read_logs
 from siglip_verify.world import WorldError, Worlds
 
 
-def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, planned: bool) -> StepMessages:
+def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case) -> StepMessages:
     """Run one step of a loss and return every operation of every rank, with what the kernel measured.
 
     A step that does not end gives what was posted by then, and says which rank failed.
@@ -29,7 +29,6 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         spec: The loss.
         traits: What it takes.
         case: The step.
-        planned: Whether what it sends must equal the plan, event for event; true of our loss alone.
 
     Raises:
         LossSpecError: The loss cannot be used as declared.
@@ -53,7 +52,7 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case, *, pl
         case,
         logs.events,
         wire,
-        form=form_of(spec, worlds.gather_backward) if planned else None,
+        form=form_of(spec, worlds.gather_backward),
         failures=failures + logs.overflowed,
         past_forward=logs.past_forward,
     )

@@ -36,11 +36,6 @@ def form_of(spec: LossSpec, gather_backward: GatherBackward = "all_to_all") -> F
         return None
 
 
-def has_plan(spec: LossSpec) -> bool:
-    """Tell whether what a loss sends must be what is planned: ours, in a form whose plan is known."""
-    return form_of(spec) is not None
-
-
 def with_own_convention(spec: LossSpec) -> LossSpec:
     """Complete the declaration of our loss by what its arguments say of its convention; others stay as they are."""
     form = form_of(spec)

@@ -88,7 +88,7 @@ class _FaultRun:
         self._timeout_s = timeout_s
         self._spec = LossSpec()
         self._traits = load_traits(worlds, self._spec)
-        self._judge = CaseJudge(worlds, self._spec, self._traits, planned=True)
+        self._judge = CaseJudge(worlds, self._spec, self._traits)
         self.cases = 0
         self.wrong_cases: list[str] = []
 
@@ -122,7 +122,7 @@ class _FaultRun:
     def _judged(self, fault: Fault, case: Case) -> FaultOutcome:
         world = self._worlds.world(case.world_size)
         pids, folder = set(world.pids), world.folder
-        judge = _FaultyJudge(self._worlds, self._spec, self._traits, planned=True)
+        judge = _FaultyJudge(self._worlds, self._spec, self._traits)
         judge.fault = fault
         result = judge.watch(case, timeout_s=self._timeout_s).result
         wrong = list(misjudged(fault, result))

@@ -42,15 +42,13 @@ class CaseJudge:
         worlds: Where the ranks are.
         spec: The loss.
         traits: What it takes.
-        planned: Whether what it sends must equal the plan, event for event; true of our loss alone.
     """
 
-    def __init__(self, worlds: Worlds, spec: LossSpec, traits: Traits, *, planned: bool) -> None:
+    def __init__(self, worlds: Worlds, spec: LossSpec, traits: Traits) -> None:
         self.worlds = worlds
         self.spec = spec
         self.traits = traits
-        self.planned = planned
-        self._form = form_of(spec, worlds.gather_backward) if planned else None
+        self._form = form_of(spec, worlds.gather_backward)
 
     def __call__(self, case: Case) -> CaseResult:
         """Judge one case.

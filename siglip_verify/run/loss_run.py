@@ -16,7 +16,6 @@ from siglip_verify.run.counting import count_step, sample_of, table_case, unknow
 from siglip_verify.run.declare import (
     exchanges_of,
     form_of,
-    has_plan,
     judged_declaration,
     replay_line,
     shown_target,
@@ -61,7 +60,7 @@ class LossRun:
         self._listener = listener
         self._traits = load_traits(worlds, plan.spec)
         self._dimensions, self._left_out = dimensions_of(plan.spec, self._traits)
-        self._judge_case = CaseJudge(worlds, with_own_checks(plan.spec), self._traits, planned=has_plan(plan.spec))
+        self._judge_case = CaseJudge(worlds, with_own_checks(plan.spec), self._traits)
         self._allotted = allot(plan.examples, settings.world_sizes)
         self._exchanges = settings.exchanges if self._traits.takes_exchange else settings.exchanges[:1]
         if has := exchanges_of(plan.spec, self._exchanges):  # without one the loss itself says why
@@ -119,7 +118,7 @@ class LossRun:
         for cell in self._ended():
             self._listener(Counting(self._spec.name, cell.exchange, cell.world_size))
             case = table_case(cell.exchange, cell.world_size, self._dimensions.dtypes)
-            step = count_step(self._worlds, self._spec, self._traits, case, planned=self._judge_case.planned)
+            step = count_step(self._worlds, self._spec, self._traits, case)
             if cell.verdict == "pass":
                 self._take_in(
                     CaseResult(case=case, verdict=step.verdict, findings=step.findings, failures=step.failures)

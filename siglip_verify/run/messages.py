@@ -13,7 +13,7 @@ from siglip_verify.checks.counts import message_row
 from siglip_verify.checks.totals import collective_rows, rank_totals
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
-from siglip_verify.run.declare import declaration, exchanges_of, form_of, has_plan, shown_target
+from siglip_verify.run.declare import declaration, exchanges_of, form_of, shown_target
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
@@ -37,16 +37,15 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         WorldError: There are no ranks to run it.
     """
     spec = chosen.losses[0].spec
-    planned = has_plan(spec)
     with Worlds(timeout_s=chosen.timeout_s) as worlds:
         traits = load_traits(worlds, spec)
-        step = count_step(worlds, spec, traits, case, planned=planned)
+        step = count_step(worlds, spec, traits, case)
         steps = [step]
         if traits.takes_exchange and not step.failures:
             for exchange in exchanges_of(spec, EXCHANGES):
                 if exchange != case.exchange:
                     other = msgspec.structs.replace(case, exchange=exchange)
-                    steps.append(count_step(worlds, spec, traits, other, planned=planned))
+                    steps.append(count_step(worlds, spec, traits, other))
         costs = gather_backward(worlds, case)
     counted = sorted((each for each in steps if not each.failures), key=lambda s: EXCHANGES.index(s.case.exchange))
     return MessageReport(

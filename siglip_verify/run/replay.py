@@ -11,7 +11,7 @@ from siglip_verify.checks.step_messages import messages_of
 from siglip_verify.records import Cell, Counterexample
 from siglip_verify.result import LossResult
 from siglip_verify.run.counting import unknown_operations
-from siglip_verify.run.declare import has_plan, judged_declaration, replay_line, shown_target, with_own_checks
+from siglip_verify.run.declare import judged_declaration, replay_line, shown_target, with_own_checks
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.events import CaseJudged, CellDone, Listener, LossStarted
 from siglip_verify.run.judge import CaseJudge
@@ -28,7 +28,7 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     """
     traits = load_traits(worlds, spec)
     listener(LossStarted(spec.name, 1))
-    judge = CaseJudge(worlds, with_own_checks(spec), traits, planned=has_plan(spec))
+    judge = CaseJudge(worlds, with_own_checks(spec), traits)
     watched = judge.watch(case)
     result = watched.result
     listener(CaseJudged(spec.name, result, shrinking=False))

@@ -191,7 +191,7 @@ def _usual(exchanges: tuple[Exchange, ...], examples: int | None, of: Profile) -
     forms = [LossSpec(args=dict(form)) for form in FORMS]
     return (
         *_named([LossSpec()], examples or of.examples),
-        *_named([form for form in forms if exchanges_of(form, exchanges)], examples or of.form_examples),
+        *_named([form for form in forms if exchanges_of(form, exchanges)], examples or of.comparison_examples),
         *_named([LossSpec(target=OPEN_CLIP)] * open_clip_installed(), examples or of.comparison_examples),
     )
 

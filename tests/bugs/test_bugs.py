@@ -39,7 +39,7 @@ def judge(worlds: Worlds) -> Judge:
 
     def of(entry: Bug | Control, case: Case) -> CaseResult:
         if entry.id not in judges:
-            judges[entry.id] = CaseJudge(worlds, entry.spec, load_traits(worlds, entry.spec), planned=False)
+            judges[entry.id] = CaseJudge(worlds, entry.spec, load_traits(worlds, entry.spec))
         return judges[entry.id](case)
 
     return of

@@ -207,7 +207,7 @@ def diagnose(worlds: Worlds) -> Diagnose:
     """Diagnose a loss by a case on which it fails."""
 
     def of(spec: LossSpec, case: Case) -> Diagnosis:
-        judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=False)
+        judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
         found = judge(case)
         for _ in range(4):  # a race may come out right
             found = found if found.verdict == "mismatch" else judge(case)
@@ -287,7 +287,7 @@ def test_the_declaration_that_it_asks_for_is_one_under_which_the_loss_passes(
     worlds: Worlds, name: str, flags: dict[str, object]
 ) -> None:
     spec = foreign(name, **flags)
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=False)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     assert judge(Case(world_size=4, batch=3, dim=5)).verdict == "pass"
 
 
@@ -315,7 +315,7 @@ def test_world_sizes_that_cannot_be_run_are_evidence(diagnose: Diagnose) -> None
 
 def test_a_case_that_does_not_fail_again_is_said_to_be_a_race(worlds: Worlds) -> None:
     spec = LossSpec()
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     share = Share(quantity="loss", share=2.0, rank=None, index=(), expected=0.0, observed=1.0, error=1.0, bound=0.5)
     once = CaseResult(case=Case(world_size=2), verdict="mismatch", shares=(share,))
     found = diagnose_mismatch(judge, once)

@@ -84,7 +84,7 @@ def test_a_fault_that_only_the_counted_step_shows_is_a_mismatch_that_can_be_repl
 
 def test_a_finding_is_a_mismatch_where_the_numbers_are_right(worlds: Worlds) -> None:
     spec = LossSpec(target=f"{BROKEN}:OtherDtype")
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=False)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     result = judge(Case(exchange="shift", world_size=2, batch=2, dim=3, frozen="text"))
     assert max(share.share for share in result.shares) <= 1
     assert ({finding.name for finding in result.findings}, result.verdict) == ({"dtype-differs"}, "mismatch")
@@ -115,7 +115,7 @@ def test_a_step_that_does_not_end_shows_what_was_posted_by_then() -> None:
     spec = LossSpec(target=f"{BROKEN}:DroppedReceive")
     with Worlds(timeout_s=TIMEOUT_S) as worlds:
         case = Case(exchange="shift", world_size=2, batch=2, dim=3)
-        counted = count_step(worlds, spec, load_traits(worlds, spec), case, planned=False)
+        counted = count_step(worlds, spec, load_traits(worlds, spec), case)
     assert counted.verdict == "mismatch"
     assert [(event.rank, event.kind) for event in counted.events] == [(0, "send"), (1, "send"), (1, "recv")]
     assert {failure.kind for failure in counted.failures} == {"hung"}

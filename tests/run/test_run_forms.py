@@ -19,7 +19,6 @@ from siglip_verify.run.declare import (
     declared_flags,
     exchanges_of,
     form_of,
-    has_plan,
     judged_declaration,
     replay_line,
     with_own_checks,
@@ -76,7 +75,7 @@ def test_the_message_table_shows_what_a_form_saves(worlds: Worlds) -> None:
     sent = {}
     for memory in ("autograd", "constant"):
         spec = LossSpec(args={"memory": memory})
-        step = count_step(worlds, spec, load_traits(worlds, spec), table_case("shift", 4), planned=True)
+        step = count_step(worlds, spec, load_traits(worlds, spec), table_case("shift", 4))
         assert step.verdict == "pass"
         sent[memory] = sum(event.kind == "send" and event.rank == 0 for event in step.events)
     assert sent == {"autograd": 6, "constant": 4}
@@ -86,7 +85,7 @@ def test_the_message_table_shows_what_a_form_saves(worlds: Worlds) -> None:
 def test_constant_memory_is_judged_with_its_checks_on(worlds: Worlds) -> None:
     """A case that breaks the contract is refused by the loss itself, and is no verdict on its numbers."""
     spec = with_own_checks(with_own_convention(LossSpec(args={"memory": "constant"})))
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     watched = judge.watch(Case(exchange="shift", world_size=3, batch=2, dim=3, upstream="scaled"))
     assert watched.result.verdict == "pass"
     kinds = [(event.kind, event.payload_bytes) for event in watched.events if event.rank == 0]
@@ -112,7 +111,7 @@ def test_what_a_form_cannot_be_asked_is_left_out_and_said() -> None:
 
 def test_features_that_a_form_does_not_take_are_no_finding_against_a_plan(worlds: Worlds) -> None:
     spec = LossSpec(args={"memory": "recompute", "grad_dtype": "torch.bfloat16"})
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     result = judge(Case(exchange="shift", world_size=2, dtype="float32"))
     assert (result.verdict, result.findings) == ("unknown", ())
     assert "got grad_dtype=torch.bfloat16 for features of torch.float32" in result.failures[0].detail
@@ -133,7 +132,6 @@ def test_features_that_a_form_does_not_take_are_no_finding_against_a_plan(worlds
 )
 def test_arguments_that_change_what_is_sent_are_a_form(args: dict[str, object], form: Form | None) -> None:
     assert form_of(LossSpec(args=args)) == form
-    assert has_plan(LossSpec(args=args)) == (form is not None)
 
 
 def test_other_losses_have_no_form_whatever_their_arguments() -> None:
@@ -172,7 +170,7 @@ def test_text_that_looks_like_a_number_stays_text_in_flags() -> None:
 def test_what_goes_wrong_with_ragged_ranks_alone_is_said_to(worlds: Worlds) -> None:
     """Declared to divide by its own b, a loss that divides by N/W is wrong only where ranks differ in rows."""
     spec = LossSpec(args={"ragged": True}, normalizer="b")
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     found = judge(parse_case("shift W=3 b=3 d=5 seed=3 rows=ragged"))
     assert found.verdict == "mismatch"
     said = diagnose_mismatch(judge, found)

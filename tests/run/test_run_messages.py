@@ -128,7 +128,7 @@ def test_the_wire_carries_what_the_planned_operations_cost_on_gloo_by_phase_and_
 ) -> None:
     dim = 4 * world_size  # gloo cuts an all-reduce into 2 W parts of multiples of 16 bytes; others take any size
     case = Case(exchange=exchange, world_size=world_size, batch=8, dim=dim, dtype="float32")
-    counted = count_step(worlds, OURS, traits, case, planned=True)
+    counted = count_step(worlds, OURS, traits, case)
     assert counted.verdict == "pass"
     assert wire_by_peer(counted) == modelled_by_peer(case)
 
@@ -145,7 +145,7 @@ def test_messages_all_gather_and_all_to_all_of_any_size_cost_exactly_this(
     worlds: Worlds, traits: Traits, exchange: Exchange, world_size: int, batch: int, dim: int, dtype: str
 ) -> None:
     w, case = world_size, Case(exchange=exchange, world_size=world_size, batch=batch, dim=dim, dtype=dtype)
-    counted = count_step(worlds, OURS, traits, case, planned=True)
+    counted = count_step(worlds, OURS, traits, case)
     wire, block = wire_by_peer(counted), batch * dim * itemsize(case.dtype)
     for rank in range(w):
         sent = {

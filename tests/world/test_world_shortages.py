@@ -78,7 +78,7 @@ def test_a_parent_without_descriptors_gets_a_reason_and_later_a_world(worlds: Wo
 
 def test_a_case_that_gets_no_ranks_is_unknown_and_says_why(worlds: Worlds) -> None:
     spec = LossSpec()
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     worlds.discard(2)
     with no_descriptors():
         result = judge(Case(world_size=2))
@@ -89,7 +89,7 @@ def test_a_case_that_gets_no_ranks_is_unknown_and_says_why(worlds: Worlds) -> No
 
 def test_a_rank_that_never_began_a_step_is_not_placed_in_the_one_before(worlds: Worlds) -> None:
     spec = LossSpec()
-    judge = CaseJudge(worlds, spec, load_traits(worlds, spec), planned=True)
+    judge = CaseJudge(worlds, spec, load_traits(worlds, spec))
     assert judge(Case(world_size=2)).verdict == "pass"
     os.kill(worlds.world(2).pids[1], signal.SIGSTOP)
     result = judge.watch(Case(world_size=2), timeout_s=1.5).result
