@@ -3,62 +3,45 @@
 All ranks do the same relative to their own place, so an exchange is a list of hops without a rank in it: moves ("every
 rank sends a block three places to the right") or one collective. `Plan.events` reads that list for one rank.
 
-Here: the hops of each exchange, and the list. Not here: formulas (`closed_form`), and what a collective or a message
-becomes on the wire (`modelled`). Standard library only, and no code shared with the loss that it describes.
+Here: the hops of each exchange, and the list. Not here: what a hop is (`hops`), formulas (`closed_form`), and what a
+collective or a message becomes on the wire (`modelled`). Standard library only, and no code shared with the loss.
 """
 
 from __future__ import annotations
 
 import typing
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise, repeat
+from itertools import chain, repeat
 from typing import Literal
+
+from .hops import (
+    GRADIENT,
+    SHAPES,
+    TEXT,
+    UPSTREAM,
+    Collective,
+    Hop,
+    Kind,
+    Move,
+    Run,
+    Towards,
+    alone,
+    companions,
+    gradient_of,
+    operations,
+    side_by_side,
+)
 
 Exchange = Literal["bidir", "shift", "reduce", "gather"]
 Memory = Literal["autograd", "constant", "recompute"]
 Phase = Literal["forward", "backward"]
-Kind = Literal["send", "recv", "all_reduce", "all_gather", "all_to_all", "reduce_scatter"]
 GatherBackward = Literal["all_to_all", "reduce_scatter"]
-Towards = Literal["right", "left", "home"]
 
 PHASES: tuple[Phase, ...] = typing.get_args(Phase)
 RINGS: tuple[Exchange, ...] = ("bidir", "shift")
-
-# What travels, in words.
-TEXT, GRADIENT, SHAPES, UPSTREAM = "text", "text gradient", "shapes", "upstream gradient"
 SHAPES_BYTES = 4 * 8
 UPSTREAM_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One message of every rank: to the rank `offset` places to the right, carrying what the words say."""
-
-    offset: int
-    towards: Towards
-    carries: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Collective:
-    """One collective call of every rank, which hands over what the words say `blocks` times."""
-
-    kind: Kind
-    blocks: int
-    carries: tuple[str, ...]
-
-
-Hop = tuple[Move, ...] | Collective
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The same hop, several times in a row."""
-
-    hop: Hop
-    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +127,7 @@ class Plan:
         sequence = 0
         for phase in PHASES:
             for index, hop in enumerate(self.hops(phase)):
-                for kind, src, dst, times, carries, towards in _operations(hop, rank, self.world_size):
+                for kind, src, dst, times, carries, towards in operations(hop, rank, self.world_size):
                     yield PlannedEvent(
                         rank=rank,
                         sequence=sequence,
@@ -294,73 +277,12 @@ def _streams(plan: Plan, phase: Phase, *, right: int, left: int) -> Iterator[Run
     """Two streams side by side: blocks that go `right` places to the right, and blocks that go `left` to the left."""
     gradients_travel_along_in = {"autograd": None, "constant": "forward", "recompute": "backward"}[plan.memory]
     if plan.text_grad and phase == gradients_travel_along_in:
-        yield from _side_by_side([_companions("right", right, plan.overlap), _companions("left", left, plan.overlap)])
+        yield from side_by_side([companions("right", right, plan.overlap), companions("left", left, plan.overlap)])
         return
-    texts = list(_side_by_side([_alone("right", right), _alone("left", left)]))
+    texts = list(side_by_side([alone("right", right), alone("left", left)]))
     if phase == "forward":
         yield from texts
     elif plan.memory == "autograd":
         for run in reversed(texts):
             assert not isinstance(run.hop, Collective)
-            yield Run(tuple(_gradient_of(move) for move in run.hop), run.times)
-
-
-Leg = tuple[Move | None, int]
-"""A move, or a rest, and how many times in a row a stream makes it."""
-
-
-def _alone(towards: Literal["right", "left"], num_hops: int) -> list[Leg]:
-    """Text alone, at every hop."""
-    return [(Move(_OFFSETS[towards], towards, (TEXT,)), num_hops)]
-
-
-def _companions(towards: Literal["right", "left"], num_hops: int, overlap: bool) -> list[Leg]:
-    """Text alone at first, as nobody has a gradient for it yet; then with its gradient; last the gradient home.
-
-    With overlap the gradient is one hop behind: it still goes on when the text has arrived, and where the text makes
-    one hop alone, it rests for one before it goes home.
-    """
-    if not num_hops:
-        return []
-    offset, behind = _OFFSETS[towards], int(overlap)
-    alone = min(num_hops, 1 + behind)
-    together = num_hops - alone
-    after = num_hops - 1 - together  # a gradient makes one hop less than its text before it goes home
-    return [
-        (Move(offset, towards, (TEXT,)), alone),
-        (Move(offset, towards, (TEXT, GRADIENT)), together),
-        (Move(offset, towards, (GRADIENT,)), after),
-        (None, num_hops + behind - alone - together - after),
-        (Move(-offset * num_hops, "home", (GRADIENT,)), 1),
-    ]
-
-
-_OFFSETS = {"right": 1, "left": -1}
-
-
-def _side_by_side(streams: Sequence[Sequence[Leg]]) -> Iterator[Run]:
-    """Let streams hop together; one that rests or is done leaves the others alone. Where all rest there is no hop."""
-    ends = [list(accumulate(times for _, times in legs)) for legs in streams]
-    for first, end in pairwise(sorted({0}.union(*ends))):
-        under_way = [(legs, stops) for legs, stops in zip(streams, ends, strict=True) if stops and first < stops[-1]]
-        here = [legs[bisect_right(stops, first)][0] for legs, stops in under_way]
-        if moves := tuple(move for move in here if move is not None):
-            yield Run(moves, end - first)
-
-
-def _gradient_of(move: Move) -> Move:
-    """Return what backward sends for a move: a gradient the opposite way."""
-    return Move(-move.offset, "left" if move.towards == "right" else "right", (GRADIENT,))
-
-
-def _operations(
-    hop: Hop, rank: int, world_size: int
-) -> Iterator[tuple[Kind, int | None, int | None, int, tuple[str, ...], Towards | None]]:
-    """Read a hop for one rank: all its sends, then all its receives, or its one collective."""
-    if isinstance(hop, Collective):
-        yield hop.kind, None, None, hop.blocks, hop.carries, None
-        return
-    for move in hop:
-        yield "send", rank, (rank + move.offset) % world_size, 1, move.carries, move.towards
-    for move in hop:
-        yield "recv", (rank - move.offset) % world_size, rank, 1, move.carries, move.towards
+            yield Run(tuple(gradient_of(move) for move in run.hop), run.times)

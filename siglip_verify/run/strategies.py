@@ -90,7 +90,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         examples: Cases for each exchange of the loss that is checked.
-        comparison_examples: Cases for each exchange of what is checked beside it: our other forms, and open_clip's loss.
+        comparison_examples: Cases for each exchange of what is checked beside it: the other forms, open_clip.
         seed: Where the draws start; None draws a seed and says it.
     """
 
