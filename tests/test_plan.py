@@ -11,6 +11,7 @@ equivalence tests do.
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict, deque
@@ -103,8 +104,18 @@ def test_list_and_closed_form_agree_for_every_world_size_to_64(
     exchange: str, memory: str, text_grad: bool, overlap: bool
 ) -> None:
     for world_size in range(1, 65):
-        overlapped = overlap and exchange in ("bidir", "shift")
-        planned = plan(exchange, world_size, 3, 5, 4, text_grad=text_grad, memory=memory, overlap=overlapped)
+        planned = plan(
+            exchange,
+            world_size,
+            3,
+            5,
+            4,
+            text_grad=text_grad,
+            memory=memory,
+            overlap=overlap and exchange in ("bidir", "shift"),
+            agrees=world_size % 2 == 0,
+            compares=memory == "constant" and world_size % 3 == 0,
+        )
         for phase in PHASES:
             assert counted(planned.events(world_size - 1), phase) == closed_form(planned, phase), (world_size, phase)
 
@@ -143,6 +154,17 @@ def test_overlap_sends_the_numbers_that_the_issue_states(world_size: int) -> Non
     assert bidir.sends == {2: 2, 3: 4, 4: 6}.get(world_size, world_size + 3)
     assert bidir.hops == {2: 2, 3: 2}.get(world_size, world_size // 2 + 2)
     assert shift.payload_bytes == bidir.payload_bytes == 2 * (world_size - 1) * 8 * 64 * 4
+
+
+def test_messages_say_in_words_what_they_carry() -> None:
+    """The first hop of the constant form carries text alone, the last the gradient alone; both of reduce's phases."""
+    sends = [event for event in plan("shift", 3, 8, 64, 4, memory="constant").events(0) if event.kind == "send"]
+    assert [event.carries for event in sends] == ["text", "text and text gradient", "text gradient"]
+    reduced = plan("reduce", 2, 8, 64, 4).events(0)
+    assert [(event.phase, event.carries) for event in reduced] == [
+        *[("forward", "text")] * 2,
+        *[("backward", "text gradient")] * 2,
+    ]
 
 
 def test_wide_gradients_ride_in_the_messages_of_their_texts() -> None:
@@ -493,10 +515,19 @@ def test_ring_messages_of_96_bytes_at_4_ranks(kind: str, messages: int, message_
 
 
 def test_a_rooted_collective_has_no_ring_and_says_so() -> None:
-    with pytest.raises(ValueError, match="got kind='scatter'"):
+    known = "send, recv, all_reduce, all_gather, reduce_scatter, all_to_all"
+    with pytest.raises(ValueError, match=f"^a ring is modelled for {known}; got kind='scatter'. Show its count and"):
         modelled_messages("scatter", 4, 96)
     with pytest.raises(ValueError, match="got kind='scatter'"):
         gloo_wire_bytes(operation("scatter", 96), 4)
+
+
+@pytest.mark.parametrize(("root", "sent"), [(1, {0: 120, 2: 120, 3: 120}), (3, {3: 48})])
+def test_a_scatter_goes_from_its_root_to_each_other_rank_in_whole_bytes(root: int, sent: dict[int, int]) -> None:
+    """24 of 96 bytes and two preambles to each; a rank that receives sends its root one preamble."""
+    wire = gloo_wire_bytes(dataclasses.replace(operation("scatter", 96), src=root), 4)
+    assert wire == sent
+    assert all(type(num_bytes) is int for num_bytes in wire.values())
 
 
 def operation(kind: str, payload_bytes: int) -> PlannedEvent:
@@ -629,14 +660,36 @@ def test_a_wrong_argument_is_named(arguments: tuple[object, ...], message: str) 
 @pytest.mark.parametrize("form", [{"memory": "constant"}, {"memory": "recompute"}, {"overlap": True}], ids=str)
 def test_a_collective_exchange_has_no_travelling_form_and_says_why(exchange: str, form: dict[str, object]) -> None:
     assert not has_form(exchange, **form)
-    with pytest.raises(ValueError, match=f"got exchange='{exchange}', whose collectives leave no such journey"):
+    ((option, value),) = form.items()
+    words = (
+        f"{option}={value!r} needs blocks that travel from rank to rank, so that a gradient can go along or a block "
+        f"ahead; got exchange='{exchange}', whose collectives leave no such journey. Use 'bidir' or 'shift'."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         plan(exchange, 2, 1, 1, 4, **form)
+
+
+def test_a_form_is_autograd_without_overlap_unless_another_is_asked_for() -> None:
+    assert has_form("gather")
+    assert has_form("gather", memory="autograd", overlap=False)
+    usual = plan("shift", 2, 1, 1, 4)
+    assert (usual.image_grad, usual.text_grad, usual.memory, usual.overlap) == (True, True, "autograd", False)
+    assert (usual.gather_backward, usual.grad_itemsize, usual.agrees, usual.compares) == (
+        "all_to_all",
+        None,
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
     ("form", "message"),
     [
         ({"memory": "flat"}, "memory must be one of autograd, constant, recompute; got memory='flat'"),
+        (
+            {"gather_backward": "scatter"},
+            "gather_backward must be one of all_to_all, reduce_scatter; got gather_backward='scatter'",
+        ),
         ({"grad_itemsize": 8}, "got grad_itemsize=8 with itemsize=4, memory='autograd'"),
         ({"grad_itemsize": 2, "memory": "constant"}, "in at least as many bytes; got grad_itemsize=2 with itemsize=4"),
         ({"compares": True, "memory": "recompute"}, "with memory='constant' alone; got memory='recompute'"),
