@@ -37,6 +37,8 @@ def render(report: Report, limit_bytes: int = LIMIT_BYTES) -> bytes:
 def _parts(report: Report) -> Iterator[str]:
     """Write the parts, what matters most first."""
     yield f"## {_MARKS[report.verdict]} {text(words.headline(report))}"
+    if len(report.losses) > 1:
+        yield _table(sections.overview(report))
     for loss in report.losses:
         for entry in (*sections.counterexamples(loss.counterexamples), *sections.unjudged_cases(loss.unknowns)):
             yield _entry(entry, loss)

@@ -29,6 +29,8 @@ _RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 def render(report: Report, console: Console) -> None:
     """Print the finished result; its first line is the verdict in words."""
     say(console, words.headline(report), style=STYLES[report.verdict], wrap=console.is_terminal)
+    if len(report.losses) > 1:
+        table(sections.overview(report), console)
     for loss in report.losses:
         _loss(loss, console)
     if report.catalogue is not None:

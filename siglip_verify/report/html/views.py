@@ -135,7 +135,7 @@ def summary(report: Report) -> View:
 
 
 def equivalence(report: Report) -> View | None:
-    """Prepare the worst shares of the bound, as a matrix, as charts and in full."""
+    """Prepare the worst shares of the bound: all losses at a glance, then each as a matrix, as charts and in full."""
     losses = [
         LossEquivalence(
             name=words.one_line(loss.name),
@@ -151,7 +151,8 @@ def equivalence(report: Report) -> View | None:
         for loss in report.losses
         if loss.cells
     ]
-    return {"losses": losses} if losses else None
+    overview = sections.overview(report) if len(losses) > 1 else None
+    return {"losses": losses, "overview": overview} if losses else None
 
 
 def _share_caption(loss: LossResult) -> str:

@@ -6,6 +6,7 @@ Here: which figures are shown, in which order, under which names. Not here: how 
 from siglip_verify.report.sections.compared import costs, coverage, coverage_matrices, modelled
 from siglip_verify.report.sections.facts import about, environment, left_out, settings, summary
 from siglip_verify.report.sections.known_bugs import bug_line, bug_tables, bugs_headline
+from siglip_verify.report.sections.overview import overview
 from siglip_verify.report.sections.sent import messages, step_of
 from siglip_verify.report.sections.shares import QUANTITY_GROUPS, by_dtype, equivalence, nearest
 from siglip_verify.report.sections.wrong import counterexamples, failing, unjudged, unjudged_cases, what_went_wrong
@@ -28,6 +29,7 @@ __all__ = [
     "messages",
     "modelled",
     "nearest",
+    "overview",
     "settings",
     "step_of",
     "summary",
