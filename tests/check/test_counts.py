@@ -158,6 +158,29 @@ def test_each_rank_is_totalled_with_what_gloo_should_send() -> None:
     assert wire_matrix(wire, 3) == ((0, 7, 0), (0, 0, 0), (0, 0, 0))
 
 
+def test_messages_are_totalled_apart_from_collectives() -> None:
+    case = Case(exchange="shift", world_size=3, batch=2, dim=4, dtype="float32")
+    for total in rank_totals(step_messages(case, planned(case), None, form=None)):
+        assert (total.sends, total.receives, total.collectives) == (4, 4, 0)
+        assert total.payload_bytes == 4 * BLOCK
+        assert total.modelled_wire_bytes == 4 * (BLOCK + 96 + 48)
+
+
+def test_bytes_from_rank_to_rank_are_those_of_both_phases() -> None:
+    wire = [
+        WireCount(rank=1, peer=2, phase=phase, wire_bytes=num_bytes, segments=1)
+        for phase, num_bytes in (("forward", 7), ("backward", 20))
+    ]
+    assert wire_matrix(wire, 3) == ((0, 0, 0), (0, 0, 27), (0, 0, 0))
+
+
+def test_collectives_are_those_of_rank_0() -> None:
+    """Rank 1's, where it calls others, are found by the lints."""
+    events = [event(0, 0, "all_gather"), event(1, 0, "all_reduce"), event(1, 1, "barrier", 0)]
+    (row,) = collective_rows(step_messages(CASE, events, None, form=None))
+    assert (row.kind, row.calls) == ("all_gather", 1)
+
+
 def test_nothing_is_modelled_of_a_step_with_an_operation_that_was_not_measured() -> None:
     (total, *_) = rank_totals(step_messages(CASE, [event(0, 0, "unknown")], None, form=None))
     assert (total.modelled_wire_bytes, total.wire_bytes, total.collectives) == (None, None, 1)
