@@ -7,6 +7,7 @@ of another fault, wrong ranks in a sentence, an order that puts a vague cause be
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -207,6 +209,20 @@ def test_of_many_ranks_that_differ_a_few_are_named() -> None:
     )
 
 
+def test_counts_are_read_off_the_gradients_where_the_probe_failed() -> None:
+    _, counted, sentence = COUNTS["the last single hop"]
+    of = evidence(functools.partial(records, counted=counted), passes=(1, 3, 5), fails=(2, 4))
+    found = diagnose(dataclasses.replace(of, coverage=None))
+    assert found.sentence == f"At W = 4, {sentence}"
+
+
+def test_the_texts_of_one_rank_in_every_block_are_called_that() -> None:
+    counted, positives = np.zeros((4, 4)), np.zeros((4, 4))
+    counted[:, 1], positives[:, 1] = 4, 1
+    found = said_of(functools.partial(records, counted=counted, positives=positives))
+    assert found.sentence == "At W = 4, every rank sees only rank 1's texts, four times, and never the others'"
+
+
 def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> None:
     def of_block(i: int, k: int) -> Block:
         return block if i == k else lambda image, text, *rest: block(image, 0 * text, *rest)
@@ -267,6 +283,26 @@ def test_it_names_a_pair_where_positives_do_not_match_row_by_row(order: list[int
     row = next(row for row, text in enumerate(order) if row != text)
     pair = f"image {row} of rank 0 is paired with text {order[row]} of rank 0"
     assert found.sentence == f"At W = 4, positives do not match row by row: {pair}"
+
+
+def test_positives_that_begin_anew_in_every_chunk_are_called_that() -> None:
+    def anew(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        if not positive:
+            return block(image, text, scale, bias, False)
+        chunks = [(rows, text[: len(rows)], text[len(rows) :]) for rows in image.split(2)]
+        return torch.stack(
+            [
+                block(rows, first, scale, bias, True) + block(rows, rest, scale, bias, False)
+                for rows, first, rest in chunks
+            ]
+        ).sum()
+
+    def of_block(i: int, k: int) -> Block:
+        return anew
+
+    found = said_of(functools.partial(records, of_block=of_block), plain(chunk_size=2), needs=(("chunk_size", "2"),))
+    sentence = "positives begin anew at the first text in every chunk of 2 rows"
+    assert found.sentence == f"At W = 4 with chunk_size = 2, {sentence}"
 
 
 # ------------------------------------------------------------------ factors, and other declarations
@@ -357,6 +393,24 @@ HOMES: dict[str, tuple[Array, str, str]] = {
             "every rank's text gradient is the sum of what all ranks have for their own texts: "
             "that reaches other ranks, and what they have for it is lost"
         ),
+    ),
+    "two ranks, one of them twice": (
+        to(lambda i, k: k) + 2 * to(lambda i, k: k + 1) * (1 - OWN[None]),
+        "gradient-to-another-rank",
+        (
+            "text gradients reach another rank or none: rank 0's gradient holds what rank 0 has for its own texts, "
+            "what rank 0 has for rank 3's texts twice, what rank 1 has for rank 0's texts and 4 more"
+        ),
+    ),
+    "none or rank 1": (
+        to(lambda i, k: k + 1) * (OWN[1] @ OWN)[None, :, None],
+        "gradient-to-another-rank",
+        "text gradients reach another rank or none: rank 0's gradient holds what rank 1 has for rank 3's texts",
+    ),
+    "none at rank 0, whose own goes astray": (
+        to(lambda i, k: k) * (1 - OWN[0]) + to(lambda i, k: 0 * k + 2) * OWN[0] * OWN[0][:, None],
+        "gradient-to-another-rank",
+        "text gradients reach another rank or none: rank 0's gradient is empty",
     ),
     "home, multiplied": (
         4 * to(lambda i, k: k),
