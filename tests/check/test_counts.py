@@ -138,6 +138,44 @@ def test_a_loss_without_a_plan_is_held_against_none() -> None:
     assert row.lower_bound_bytes == 2 * 2 * BLOCK
 
 
+def test_hops_are_those_of_forward() -> None:
+    """The constant form sends everything in forward: 2 hops at W = 3 with two streams, and nothing in backward."""
+    case = Case(exchange="shift", world_size=3, batch=2, dim=4, dtype="float32")
+    forward = [each for each in planned(case) if each.phase == "forward"]
+    assert message_row(case, forward, None).counted_hops == 2
+    assert message_row(case, [event(0, 0, "barrier", 0, phase="backward")], None).counted_hops == 0
+
+
+def test_sockets_of_which_nothing_is_known_sent_nothing() -> None:
+    assert message_row(CASE, [], []).wire_bytes == 0
+
+
+def test_operations_in_words_are_those_of_rank_0_phase_by_phase() -> None:
+    forward = [event(0, 0, "all_gather"), event(0, 1, "barrier", 0), event(1, 0, "broadcast", src=1)]
+    assert operations(forward) == "forward 1 all_gather, 1 barrier"
+    assert operations([event(0, 0, "barrier", 0, phase="backward")]) == "backward 1 barrier"
+
+
+def test_every_known_reason_of_a_difference_is_given_and_none_where_none_is_known() -> None:
+    extra = [event(rank, 10, "barrier", 0) for rank in range(3)] + [
+        event(rank, 11, "all_reduce", 8) for rank in range(3)
+    ]
+    note = message_row(CASE, planned(CASE) + extra, None).note
+    assert note.endswith("Theirs: ranks wait for each other by a barrier; texts travel by all-reduces")
+    unknown = [event(rank, 10, "gather", 8) for rank in range(3)]
+    assert message_row(CASE, planned(CASE) + unknown, None).note == "ours: forward 1 all_gather; backward 1 all_to_all"
+
+
+def test_payloads_are_compared_by_phase_and_kind() -> None:
+    """As many bytes in all, and as many calls: half of the all-gather's are moved to the all-to-all."""
+    half = BLOCK // 2
+    shifted = [
+        event(e.rank, e.sequence, e.kind, e.payload_bytes + (-half if e.kind == "all_gather" else half), phase=e.phase)
+        for e in planned(CASE)
+    ]
+    assert message_row(CASE, shifted, None).note.startswith("the operations of ours with other payloads: 384 bytes")
+
+
 def test_the_largest_rank_counts() -> None:
     wire = [WireCount(rank=1, peer=p, phase="forward", wire_bytes=10 * p, segments=1) for p in (0, 2)]
     row = message_row(CASE, [event(1, 0, "send", src=1, dst=0)], wire)

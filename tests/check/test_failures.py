@@ -76,6 +76,11 @@ def test_the_sentence_names_rank_and_hop() -> None:
     )
 
 
+def test_where_there_were_no_ranks_it_says_why_as_far_as_that_is_known() -> None:
+    assert failure_sentence([], 3, "no memory") == "there were no ranks to run it: no memory"
+    assert failure_sentence([], 3) == "there were no ranks to run it: nobody says why"
+
+
 def test_ranks_that_fail_alike_in_one_place_are_named_together_and_others_apart() -> None:
     behind = [event(2, 0, "send", "forward", 0, returned=False)]
     failures = [failed(0), failed(1), failed(2)]

@@ -23,7 +23,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from siglip_verify.case import DTYPES
 from siglip_verify.checks.conformance import compare, dtypes
-from siglip_verify.checks.ledger import byte_matrix, in_order, match, tally
+from siglip_verify.checks.deadlock import waits_of
+from siglip_verify.checks.ledger import byte_matrix, in_order, match, partners, tally
 from siglip_verify.checks.messages import FINDINGS, NOTES, lint, notes
 from siglip_verify.plan import PHASES, Plan, closed_form, plan
 from siglip_verify.records import Event, Finding, RankFailure
@@ -254,6 +255,45 @@ def test_byte_matrix_has_what_each_rank_sends_to_each() -> None:
     assert byte_matrix(step("gather", 3), 3) == ((0, 0, 0),) * 3
 
 
+@pytest.mark.parametrize("peer", [-1, 3, 4, None])
+def test_byte_matrix_leaves_out_what_goes_to_or_comes_from_no_rank(peer: int | None) -> None:
+    stray = [operation(0, 0, "send", src=0, dst=peer), operation(1, 0, "send", src=peer, dst=1)]
+    assert byte_matrix([*stray, operation(1, 1, "send", src=1, dst=2)], 3) == ((0, 0, 0), (0, 0, 32), (0, 0, 0))
+
+
+# ------------------------------------------------------------------ who is at the other end
+def test_the_other_ends_own_messages_in_the_group_tell_which_rank_it_is() -> None:
+    """Rank 3 of the world is rank 1 of the group `pair`, and rank 1 of the world is rank 1 of the group `other`."""
+    send = operation(2, 0, "send", src=0, dst=1, group="pair")
+    answer = operation(3, 0, "recv", src=0, dst=1, group="pair")
+    elsewhere = operation(1, 0, "recv", src=0, dst=1, group="other")
+    assert partners(send, [send, answer, elsewhere], 4) == {3}
+    assert partners(answer, [send, answer, elsewhere], 4) == {2}
+
+
+def test_where_nothing_tells_a_rank_is_called_the_same_in_one_group_and_may_be_any_in_several() -> None:
+    send = operation(0, 0, "send", src=0, dst=1)
+    assert partners(send, [send], 4) == {1}
+    against = operation(2, 0, "send", src=3, dst=0)  # rank 2 of the world is rank 3 of the group
+    assert partners(send, [send, against], 4) == {1, 3}
+    elsewhere = operation(3, 0, "send", src=3, dst=0, group="other")
+    assert partners(send, [send, elsewhere], 4) == {1, 2, 3}
+
+
+def test_a_receive_from_any_source_may_be_met_by_every_other_rank() -> None:
+    receive = operation(1, 0, "recv", src=None, dst=1)
+    assert partners(receive, [receive], 3) == {0, 2}
+
+
+# ------------------------------------------------------------------ who waits
+def test_only_ranks_that_wait_and_operations_that_did_not_return_are_waits() -> None:
+    log = [operation(rank, 0, "all_reduce", returned_s=None) for rank in range(2)]
+    assert {(wait.rank, wait.peer) for wait in waits_of(log, 3, {0, 1})} == {(0, 2), (1, 2)}
+    assert {(wait.rank, wait.peer) for wait in waits_of(log, 3, {0})} == {(0, 2)}
+    returned = change(log, at(1, 0), returned_s=0.5)
+    assert {(wait.rank, wait.peer) for wait in waits_of(returned, 3, {0, 1})} == {(0, 2)}
+
+
 def test_events_of_two_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="got rank=0 sequence=0 twice: judge each step alone"):
         in_order([*step(), *step()])
@@ -287,6 +327,21 @@ def test_compare_says_what_was_expected_where() -> None:
         "rank 2: operation 5: planned forward hop 1 recv of 96 bytes (text) from rank 1, "
         "recorded forward hop 1 recv of 48 bytes float32 from rank 1 (payload_bytes 96 planned, 48 recorded)"
     )
+
+
+@pytest.mark.parametrize(
+    ("exchange", "sequence", "said"),
+    [
+        ("bidir", 0, "planned forward hop 0 send of 96 bytes (text) to rank 1, recorded forward hop 0 send of 8 bytes"),
+        ("reduce", 0, "planned forward hop 0 all_reduce of 96 bytes (text), recorded forward hop 0 all_reduce of 8"),
+    ],
+)
+def test_compare_says_where_to_a_planned_send_goes_and_nothing_of_a_collectives_peers(
+    exchange: str, sequence: int, said: str
+) -> None:
+    planned = plan(exchange, 4, BATCH, DIM, 4)
+    (finding,) = compare(planned, change(recorded(planned), at(0, sequence), payload_bytes=8))
+    assert finding.detail.startswith(f"rank 0: operation {sequence}: {said}")
 
 
 def test_compare_sees_a_missing_last_operation_unless_its_rank_failed() -> None:
@@ -417,15 +472,37 @@ def test_a_rank_that_hangs_between_phases_has_no_more_receives_in_forward() -> N
     assert names(lint(lone_send, past_forward={0}, **told)) == {("unmatched-send", 1)}
 
 
+def test_a_rank_that_an_exception_threw_out_of_forward_may_have_left_it_too_early() -> None:
+    lone_send = [operation(1, 0, "send", src=1, dst=0)]
+    raised = (RankFailure(rank=0, kind="raised", blamed=True, detail="ValueError"),)
+    told = {"world_size": 2, "dtype": "float32", "feature_numel": BATCH * DIM, "failures": raised}
+    assert lint(lone_send, past_forward={0}, **told) == ()
+
+
+def test_a_receive_that_is_narrower_is_its_sends_fault_or_a_difference_of_the_two() -> None:
+    log = [operation(0, 0, "send", 1, shape=(BATCH, DIM)), operation(1, 0, "recv", 0, shape=(BATCH, DIM))]
+    narrow = [msgspec.structs.replace(log[0], dtype="float64"), msgspec.structs.replace(log[1], dtype="float32")]
+    assert names(linted(narrow, dtype="float64")) == {("dtype-differs", 0)}
+
+
 def test_features_of_a_dtype_that_is_not_floating_are_refused() -> None:
-    with pytest.raises(ValueError, match="got dtype='int8'"):
+    with pytest.raises(ValueError, match=r"floating dtype \(float64, float32, float16, bfloat16, .*; got dtype='int8'"):
         linted(SHIFT, dtype="int8")
 
 
 def test_waits_are_judged_only_where_they_are_seen() -> None:
     unseen = [msgspec.structs.replace(event, returned_s=None) for event in SHIFT]
-    assert linted(unseen, waits_seen=False) == ()
+    assert linted(unseen) == linted(unseen, waits_seen=False) == ()
     assert names(linted(unseen, waits_seen=True)) == {("unwaited-receive", rank) for rank in range(3)}
+
+
+def test_of_two_groups_each_is_judged_to_its_end() -> None:
+    """Both in the wrong order on one rank: the second group is not passed over for what is wrong in the first."""
+    log = [
+        *(operation(rank, 0, "all_reduce" if rank else "all_gather", group="one") for rank in range(3)),
+        *(operation(rank, 1, "all_reduce" if rank < 2 else "all_gather", group="two") for rank in range(3)),
+    ]
+    assert names(linted(log)) == {("collective-order", 0), ("collective-order", 2)}
 
 
 def test_collectives_out_of_order_name_the_rank_that_departs_and_stop_there() -> None:
