@@ -285,6 +285,42 @@ def test_it_names_a_pair_where_positives_do_not_match_row_by_row(order: list[int
     assert found.sentence == f"At W = 4, positives do not match row by row: {pair}"
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (
+            [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]],
+            "positives do not match row by row: image 0 of rank 0 is paired with text 1 of rank 0 with weight 0.5",
+        ),
+        (
+            [[1, 0, 0], [0.25, 1, 0], [0, 0, 1]],
+            "positives do not match row by row: image 1 of rank 0 is paired with text 0 of rank 0 with weight 0.25",
+        ),
+        (
+            [[1, 0, 0], [0, 2, 0], [0, 0, 1]],
+            "positives do not match row by row: image 1 of rank 0 is paired with text 1 of rank 0 with weight 2",
+        ),
+        ([[1, 0, 0], [0, 0, 0], [0, 0, 1]], "row 1 of rank 0 has no positive at all, and others with it"),
+    ],
+    ids=["smoothed", "one more", "twice", "none"],
+)
+@pytest.mark.parametrize("needs", [(), (("chunk_size", "2"),)], ids=str)
+def test_it_names_the_first_pair_with_a_wrong_label(
+    labels: list[list[float]], sentence: str, needs: tuple[tuple[str, str], ...]
+) -> None:
+    def labelled(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        z = scale * image @ text.T + bias
+        return block(image, text, scale, bias, False) - positive * (torch.tensor(labels).to(z) * z).sum()
+
+    def of_block(i: int, k: int) -> Block:
+        return labelled
+
+    planted = functools.partial(records, of_block=of_block)
+    found = said_of(planted, plain(chunk_size=2 if needs else 0), needs=needs)
+    assert found.cause == "labels"
+    assert found.sentence.endswith(f", {sentence}")
+
+
 def test_positives_that_begin_anew_in_every_chunk_are_called_that() -> None:
     def anew(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
         if not positive:
@@ -402,6 +438,20 @@ HOMES: dict[str, tuple[Array, str, str]] = {
             "what rank 0 has for rank 3's texts twice, what rank 1 has for rank 0's texts and 4 more"
         ),
     ),
+    "half to the owner, half to the next": (
+        (to(lambda i, k: k) + to(lambda i, k: k + 1)) / 2,
+        "gradient-to-another-rank",
+        (
+            "text gradients reach another rank or none: rank 0's gradient holds what rank 0 has for its own texts "
+            "0.5 times, what rank 0 has for rank 3's texts 0.5 times, what rank 1 has for rank 0's texts 0.5 times "
+            "and 5 more"
+        ),
+    ),
+    "home, by rank as often": (
+        to(lambda i, k: k) * np.arange(1, 5)[:, None, None],
+        "gradient-weights",
+        "text features get the own block's gradient unevenly and the remote blocks' unevenly",
+    ),
     "none or rank 1": (
         to(lambda i, k: k + 1) * (OWN[1] @ OWN)[None, :, None],
         "gradient-to-another-rank",
@@ -489,6 +539,18 @@ def test_it_names_the_leaves_that_remote_blocks_do_not_reach(
 ) -> None:
     found = said_of(detached(*names), spec=LossSpec(row_wise=row_wise))
     assert found.sentence == f"At W = 4, {sentence}"
+
+
+def test_it_names_a_leaf_that_the_own_block_does_not_reach() -> None:
+    def of_block(i: int, k: int) -> Block:
+        return lambda image, text, scale, bias, positive: block(
+            image, text, scale.detach() if i == k else scale, bias, positive
+        )
+
+    found = said_of(functools.partial(records, of_block=of_block))
+    assert found.sentence == (
+        "At W = 4, logit_scale gets the own block's gradient not at all and the remote blocks' once"
+    )
 
 
 def test_a_gradient_that_is_missing_is_told_from_one_of_zeros() -> None:

@@ -469,6 +469,28 @@ def test_another_shape_is_a_mismatch_even_where_it_would_broadcast(name: str, sh
     share = by_quantity(judge(case, change(records, 1, **{name: np.zeros(shape)}), ref))[name]
     assert (share.share, share.rank, share.observed) == (math.inf, 1, None)
     assert share.note == f"shape {list(shape)} where [2, 4] is due"
+    assert (share.index, share.expected, share.bound) == ((), 0.0, 0.0)
+
+
+def test_a_rank_without_rows_has_nothing_to_compare():
+    """A ragged batch's empty rank: its gradients are of shape [0, d], as they should be."""
+    blocks = [torch.ones(rows, 4, dtype=torch.float64) for rows in (0, 2)]
+    ref = reference(blocks, blocks, 0.0, 0.0, normalizers=[1.0, 1.0])
+    empty = [
+        RankRecord(
+            rank=rank,
+            loss=ref.local_loss[rank].value.item(),
+            image_grad=np.zeros((2 * rank, 4)),
+            text_grad=np.zeros((2 * rank, 4)),
+            scale_grad=ref.local_scale_grad[rank].value.item(),
+            bias_grad=ref.local_bias_grad[rank].value.item(),
+        )
+        for rank in range(2)
+    ]
+    case = Case(exchange="shift", world_size=2, batch=2, dim=4)
+    shares = judge(case, empty, ref)
+    assert {share.quantity for share in shares if share.share > 0} == set()
+    assert by_quantity(shares)["image_grad"].note == ""
 
 
 def test_the_worst_element_is_named():
