@@ -14,16 +14,22 @@ from siglip_verify.cli import bugs, claims, train
 from siglip_verify.run import messages, whole
 from siglip_verify.world import Worlds
 
-for name, examples in {"tests": 50, "long": 500}.items():  # `make test`, and `make test-long`
+NO_SHRINKING = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a mutant is caught or not, by whatever example
+for name, (examples, phases) in {
+    "tests": (50, tuple(hypothesis.Phase)),  # `make test`
+    "long": (500, tuple(hypothesis.Phase)),  # `make test-long`
+    "mutants": (50, NO_SHRINKING),  # `make mutants`
+}.items():
     hypothesis.settings.register_profile(
         name,
         max_examples=examples,
+        phases=phases,
         deadline=None,
         database=None,
         derandomize="CI" in os.environ,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],  # says how busy the machine is, not what is wrong
     )
-hypothesis.settings.load_profile("tests")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 
 # A suite that a shell starts in the background ignores Ctrl-C, and so would the programs that it starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -36,6 +36,7 @@ from siglip_verify.records import CaseResult, Diagnosis, Finding, RankFailure, R
 
 Records = Callable[[Case], Sequence[RankRecord]]
 WORLD_SIZES = (1, 2, 4)
+OWN = np.eye(4)
 
 
 def plain(world_size: int = 4, batch: int = 3, exchange: Exchange = "bidir", **changes: object) -> Case:
@@ -223,6 +224,60 @@ def test_the_texts_of_one_rank_in_every_block_are_called_that() -> None:
     assert found.sentence == "At W = 4, every rank sees only rank 1's texts, four times, and never the others'"
 
 
+LOST = "ranks 0 and 2 never see each other's texts, nor ranks 1 and 3"
+
+
+@pytest.mark.parametrize(
+    ("counted", "passes", "sentence"),
+    [
+        (ring(0, 1, 3), (1, 3), f"{LOST}: the last single hop is missing"),
+        (ring(0, 1, 3), (1,), LOST),
+        (ring(0, 1, 3), (1, 6), LOST),
+        (
+            ring(0, 1, 3) + ring(0),
+            (1, 3),
+            (
+                f"{LOST}; every rank counts its own texts twice, once as they should be and then as negatives: "
+                "a block goes back to where it came from"
+            ),
+        ),
+        (1 - OWN[0][:, None] * OWN[2][None, :], (1, 3), "rank 0 never sees the texts of rank 2"),
+    ],
+    ids=["odd W pass", "nothing passes", "an even W passes", "back again", "one rank alone"],
+)
+def test_a_hop_of_bidir_is_blamed_only_where_the_counts_and_other_world_sizes_say_so(
+    counted: Array, passes: tuple[int, ...], sentence: str
+) -> None:
+    found = said_of(functools.partial(records, counted=counted), fails=(2, 4), passes=passes)
+    assert found.sentence == f"At W = 4, {sentence}"
+
+
+def test_two_ranks_that_do_not_see_each_other_lack_the_last_single_hop_too() -> None:
+    found = said_of(functools.partial(records, counted=np.eye(2)), plain(2), fails=(2, 4), passes=(1, 3))
+    assert found.sentence == (
+        "At W = 2, ranks never see each other's texts, every rank counts its own block alone: "
+        "the last single hop is missing"
+    )
+
+
+def test_ranks_are_paired_only_where_each_is_in_one_pair_and_none_misses_itself() -> None:
+    itself, twice = np.ones((4, 4)), np.ones((4, 4))
+    itself[0, 0] = itself[1, 2] = itself[2, 1] = 0
+    assert in_words(itself) == (
+        "rank 0 never sees the texts of rank 0; rank 1 never sees the texts of rank 2; 1 more rank alike"
+    )
+    twice[0, 1] = twice[1, 0] = twice[0, 2] = twice[2, 0] = 0
+    assert in_words(twice) == (
+        "rank 0 never sees the texts of ranks 1 and 2; rank 1 never sees the texts of rank 0; 1 more rank alike"
+    )
+
+
+def test_what_a_rank_lacks_and_what_it_counts_too_often_are_both_said() -> None:
+    counted = np.ones((3, 3))
+    counted[0] = [1, 0, 2]
+    assert in_words(counted) == "rank 0 never sees the texts of rank 1 and counts those of rank 2 twice"
+
+
 def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> None:
     def of_block(i: int, k: int) -> Block:
         return block if i == k else lambda image, text, *rest: block(image, 0 * text, *rest)
@@ -389,7 +444,6 @@ def to(target: Callable[[Array, Array], Array], world_size: int = 4) -> Array:
     return (np.arange(world_size)[:, None, None] == target(i, k) % world_size).astype(np.float64)
 
 
-OWN = np.eye(4)
 HOMES: dict[str, tuple[Array, str, str]] = {
     "nowhere else": (
         OWN[:, :, None] * OWN[:, None, :],
@@ -496,6 +550,36 @@ def test_any_way_home_is_read_off_although_remote_blocks_look_alike_to_the_probe
         assert words is not None
         i, j = int(words[1]), int(words[3])
         assert reached[i, int(words[2]) if words[2] else i] == j
+
+
+@pytest.mark.parametrize(
+    ("far", "cause"), [(True, "gradient-to-another-rank"), (False, "gradient-direction")], ids=["far", "near"]
+)
+def test_the_direction_of_a_ring_is_that_of_its_neighbours(far: bool, cause: str) -> None:
+    """At W = 5 the blocks of neighbours, or of those two places away, go the other way, and the rest come home."""
+
+    def target(i: Array, k: Array) -> Array:
+        is_far = np.isin((k - i) % 5, (2, 3))
+        return np.where(is_far == far, 2 * i - k, k)
+
+    found = said_of(functools.partial(records, home=to(target, 5)), plain(5))
+    assert found.cause == cause
+    assert not found.sentence.endswith("around the ring")
+
+
+def test_image_gradients_that_reach_another_rank_are_said_of_images() -> None:
+    def turned(case: Case) -> list[RankRecord]:
+        seen = records(case)
+        return [changed([each], image_grad=seen[(each.rank + 1) % len(seen)].image_grad)[0] for each in seen]
+
+    found = said_of(turned)
+    assert found.sentence == (
+        "At W = 4, image gradients come home to another rank: "
+        "what rank 0 has for its own images reaches rank 3, and so on around the ring"
+    )
+    assert found.matrices[0].title == "rank that the image gradient reaches"
+    assert found.matrices[0].expected[1] == (1.0,) * 4
+    assert found.matrices[0].values[1] == (0.0,) * 4
 
 
 def test_the_picture_shows_which_rank_a_gradient_reaches() -> None:

@@ -24,7 +24,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from siglip_verify.case import DTYPES
 from siglip_verify.checks.conformance import compare, dtypes
 from siglip_verify.checks.deadlock import waits_of
-from siglip_verify.checks.ledger import byte_matrix, in_order, match, partners, tally
+from siglip_verify.checks.ledger import byte_matrix, describe, in_order, match, partners, tally
 from siglip_verify.checks.messages import FINDINGS, NOTES, lint, notes
 from siglip_verify.plan import PHASES, Plan, closed_form, plan
 from siglip_verify.records import Event, Finding, RankFailure
@@ -255,6 +255,19 @@ def test_byte_matrix_has_what_each_rank_sends_to_each() -> None:
     assert byte_matrix(step("gather", 3), 3) == ((0, 0, 0),) * 3
 
 
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (operation(0, 0, "send", 1, tag=7), "forward hop 0 send of 32 bytes float32 to rank 1 with tag 7"),
+        (operation(0, 0, "recv", 1), "forward hop 0 recv of 32 bytes float32 from rank 1"),
+        (operation(0, 0, "all_reduce"), "forward hop 0 all_reduce of 32 bytes float32"),
+        (operation(0, 0, "unknown", op="c10d::odd"), "forward hop 0 unknown c10d::odd of 32 bytes float32"),
+    ],
+)
+def test_an_operation_is_described_by_when_what_how_much_and_with_whom(event: Event, said: str) -> None:
+    assert describe(event) == said
+
+
 @pytest.mark.parametrize("peer", [-1, 3, 4, None])
 def test_byte_matrix_leaves_out_what_goes_to_or_comes_from_no_rank(peer: int | None) -> None:
     stray = [operation(0, 0, "send", src=0, dst=peer), operation(1, 0, "send", src=peer, dst=1)]
@@ -361,7 +374,13 @@ def test_compare_sees_a_surplus_operation_an_unknown_one_and_a_stranger() -> Non
         "rank 3: operation 12: planned nothing more, recorded forward hop 0 all_reduce of 32 bytes float32"
     )
     assert names(compare(PLANNED, [*log, operation(3, 12, "unknown")])) == {("differs-from-plan", 3)}
-    assert names(compare(PLANNED, [*log, operation(4, 0, "all_reduce")])) == {("differs-from-plan", 4)}
+    (stranger,) = compare(PLANNED, [*log, operation(4, 0, "all_reduce")])
+    assert (stranger.rank, stranger.detail) == (4, "rank 4: not in the plan, yet it posted operations")
+
+
+def test_compare_says_every_field_in_which_an_operation_differs() -> None:
+    (finding,) = compare(PLANNED, change(recorded(PLANNED), at(0, 0), dst=3, payload_bytes=48))
+    assert finding.detail.endswith("(dst 1 planned, 3 recorded; payload_bytes 96 planned, 48 recorded)")
 
 
 def test_compare_sees_swapped_operations() -> None:

@@ -115,7 +115,7 @@ def _why(evidence: Evidence, counted: Array) -> str:
     seen = counted[0]  # by distance to the right of rank 0
     others, is_even = seen[1:], num_ranks % 2 == 0
     opposite = num_ranks // 2
-    but_opposite = np.delete(others, opposite - 1) if is_even else others
+    but_opposite = np.delete(others, opposite - 1)
     if is_even and exchange == "bidir" and (but_opposite == 1).all() and seen[opposite] != 1:
         if seen[0] == 2:
             return "a block goes back to where it came from"
