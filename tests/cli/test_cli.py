@@ -164,8 +164,14 @@ def test_an_unknown_key_in_pyproject_is_named(
     assert "exmaples" in capsys.readouterr().err
 
 
-def test_ctrl_c_exits_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "siglip_verify", "check", "--loss", f"{BROKEN}:Sleeping", "--timeout", "60"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "arguments", [["check", "--loss", f"{BROKEN}:Sleeping"], ["faults", "--only", "stopped"]], ids=["check", "faults"]
+)
+def test_a_command_that_is_broken_off_exits_with_130_and_leaves_nothing_behind(
+    number: int, arguments: list[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "siglip_verify", *arguments, "--timeout", "60"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -174,7 +180,7 @@ def test_ctrl_c_exits_130_and_leaves_nothing_behind(tmp_path: Path) -> None:
     while not list(tmp_path.glob("siglip-verify-*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(3)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal sends Ctrl-C to all
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
