@@ -176,6 +176,15 @@ def test_payloads_are_compared_by_phase_and_kind() -> None:
     assert message_row(CASE, shifted, None).note.startswith("the operations of ours with other payloads: 384 bytes")
 
 
+def test_payloads_are_compared_where_there_is_one_kind_of_call_too() -> None:
+    case = Case(exchange="gather", world_size=3, batch=2, dim=4, dtype="float32", frozen="text")
+    half = [event(rank, 0, "all_gather", BLOCK // 2) for rank in range(3)]
+    assert message_row(case, [event(rank, 0, "all_gather") for rank in range(3)], None).note == ""
+    assert message_row(case, half, None).note == (
+        "the operations of ours with other payloads: 48 bytes over all ranks where ours has 96"
+    )
+
+
 def test_the_largest_rank_counts() -> None:
     wire = [WireCount(rank=1, peer=p, phase="forward", wire_bytes=10 * p, segments=1) for p in (0, 2)]
     row = message_row(CASE, [event(1, 0, "send", src=1, dst=0)], wire)

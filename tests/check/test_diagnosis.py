@@ -376,6 +376,20 @@ def test_it_names_the_first_pair_with_a_wrong_label(
     assert found.sentence.endswith(f", {sentence}")
 
 
+def test_positives_that_are_shared_between_two_blocks_are_said_of_both() -> None:
+    def of_block(i: int, k: int) -> Block:
+        share = 0.5 if i == 1 and k in (1, 2) else float(i == k)
+
+        def shared(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+            z = scale * image @ text.T + bias
+            return block(image, text, scale, bias, False) - share * z.diagonal().sum()
+
+        return shared
+
+    found = said_of(functools.partial(records, of_block=of_block))
+    assert found.sentence == "At W = 4, rank 1 labels the diagonal against ranks 1 and 2 positive"
+
+
 def test_positives_that_begin_anew_in_every_chunk_are_called_that() -> None:
     def anew(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
         if not positive:
@@ -419,6 +433,13 @@ def test_one_factor_in_everything_is_named_with_the_declaration_that_fits(value:
         assert ("another declaration", f"every number fits with {flags}") in [(c.title, c.text) for c in found.evidence]
 
 
+def test_another_declaration_is_tried_with_what_else_is_declared() -> None:
+    """A loss of both directions has no local values of its own, whatever it is divided by."""
+    by_pairs = LossSpec(row_wise=False, normalizer="1")
+    found = said_of(lambda case: both_directions(case), spec=by_pairs)
+    assert found.sentence.endswith(": is this a mean over the rank's own images? try --normalizer b")
+
+
 def test_a_loss_that_is_declared_as_a_sum_and_is_a_mean_is_told_the_flag_back() -> None:
     found = said_of(records, spec=LossSpec(normalizer="1"))
     assert found.sentence.endswith(": is this a mean over the rank's own images? try --normalizer b")
@@ -442,6 +463,14 @@ def to(target: Callable[[Array, Array], Array], world_size: int = 4) -> Array:
     """A home [j, i, k] in which the gradient of block (i, k) reaches rank target(i, k) once."""
     i, k = np.indices((world_size, world_size))
     return (np.arange(world_size)[:, None, None] == target(i, k) % world_size).astype(np.float64)
+
+
+def instead(home: Array, targets: dict[tuple[int, int], int | None]) -> Array:
+    """The same home, but for the gradients of some blocks (i, k), which reach another rank or none."""
+    changed_home = home.copy()
+    for (i, k), rank in targets.items():
+        changed_home[:, i, k] = 0 if rank is None else np.eye(len(home))[rank]
+    return changed_home
 
 
 HOMES: dict[str, tuple[Array, str, str]] = {
@@ -505,6 +534,22 @@ HOMES: dict[str, tuple[Array, str, str]] = {
         to(lambda i, k: k) * np.arange(1, 5)[:, None, None],
         "gradient-weights",
         "text features get the own block's gradient unevenly and the remote blocks' unevenly",
+    ),
+    "three at rank 0, one of them nowhere": (
+        instead(to(lambda i, k: k), {(3, 0): None, (1, 2): 3}),
+        "gradient-to-another-rank",
+        (
+            "text gradients reach another rank or none: rank 0's gradient holds what rank 0 has for its own texts, "
+            "what rank 1 has for rank 0's texts and what rank 2 has for rank 0's texts"
+        ),
+    ),
+    "four at rank 0, none of another's": (
+        instead(to(lambda i, k: k), {(3, 1): None, (1, 2): 3}),
+        "gradient-to-another-rank",
+        (
+            "text gradients reach another rank or none: rank 0's gradient holds what rank 0 has for its own texts, "
+            "what rank 1 has for rank 0's texts, what rank 2 has for rank 0's texts and 1 more"
+        ),
     ),
     "none or rank 1": (
         to(lambda i, k: k + 1) * (OWN[1] @ OWN)[None, :, None],
