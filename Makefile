@@ -8,8 +8,8 @@ JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 REPORTS ?= reports
 MINUTES ?= 5
 
-.PHONY: help verify verify-launched cases bugs bug-table train costs claims faults faults-in-a-row soak bench package sample
-.PHONY: pictures precision test test-launched test-long lint format clean
+.PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims faults faults-in-a-row soak bench package
+.PHONY: sample pictures precision test test-launched test-long lint format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ bug-table: $(READY)  ## Make docs/known_bugs.md and the README's table from a wh
 	$(BIN)/siglip-verify bugs --format json > .bugs.json
 	$(BIN)/python docs/make_bug_table.py < .bugs.json
 	rm .bugs.json
+
+mutants: $(READY)  ## Change what judges a loss, one small change at a time, and see that something notices; make docs/mutants.md; hours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mutmut
+	PATH="$(abspath $(BIN)):$$PATH" CI=1 HYPOTHESIS_PROFILE=mutants $(BIN)/mutmut run
+	$(BIN)/python docs/make_mutants.py
 
 faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4, and see what is said of it
 	$(BIN)/siglip-verify faults
@@ -95,6 +100,6 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove the environment, caches and generated reports
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
+	rm -rf $(VENV) build dist mutants .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find $(REPORTS) -mindepth 1 -maxdepth 1 ! -name README.md ! -name sample -exec rm -rf {} +

@@ -278,6 +278,12 @@ def test_what_a_rank_lacks_and_what_it_counts_too_often_are_both_said() -> None:
     assert in_words(counted) == "rank 0 never sees the texts of rank 1 and counts those of rank 2 twice"
 
 
+def test_one_pair_that_counts_each_others_texts_too_often_is_said_in_one_clause() -> None:
+    counted = np.ones((3, 3))
+    counted[0, 1] = counted[1, 0] = 3
+    assert in_words(counted) == "ranks 0 and 1 count each other's texts three times"
+
+
 def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> None:
     def of_block(i: int, k: int) -> Block:
         return block if i == k else lambda image, text, *rest: block(image, 0 * text, *rest)
@@ -598,18 +604,37 @@ def test_any_way_home_is_read_off_although_remote_blocks_look_alike_to_the_probe
 
 
 @pytest.mark.parametrize(
-    ("far", "cause"), [(True, "gradient-to-another-rank"), (False, "gradient-direction")], ids=["far", "near"]
+    ("places", "cause", "sentence"),
+    [
+        (
+            (1, 4),
+            "gradient-direction",
+            (
+                "text gradients go the wrong direction around the ring, to another rank: "
+                "what rank 0 has for rank 1's texts reaches rank 4"
+            ),
+        ),
+        (
+            (2, 3),
+            "gradient-to-another-rank",
+            "text gradients come home to another rank: what rank 0 has for rank 2's texts reaches rank 3",
+        ),
+        (
+            (1,),
+            "gradient-to-another-rank",
+            "text gradients come home to another rank: what rank 0 has for rank 1's texts reaches rank 4",
+        ),
+    ],
+    ids=["both neighbours", "two places away", "one neighbour"],
 )
-def test_the_direction_of_a_ring_is_that_of_its_neighbours(far: bool, cause: str) -> None:
-    """At W = 5 the blocks of neighbours, or of those two places away, go the other way, and the rest come home."""
+def test_the_direction_of_a_ring_is_that_of_its_neighbours(places: tuple[int, ...], cause: str, sentence: str) -> None:
+    """At W = 5 the gradients of some blocks go the other way, and the rest come home."""
 
     def target(i: Array, k: Array) -> Array:
-        is_far = np.isin((k - i) % 5, (2, 3))
-        return np.where(is_far == far, 2 * i - k, k)
+        return np.where(np.isin((k - i) % 5, places), 2 * i - k, k)
 
     found = said_of(functools.partial(records, home=to(target, 5)), plain(5))
-    assert found.cause == cause
-    assert not found.sentence.endswith("around the ring")
+    assert (found.cause, found.sentence) == (cause, f"At W = 5, {sentence}")
 
 
 def test_image_gradients_that_reach_another_rank_are_said_of_images() -> None:
