@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from siglip_verify.cli import bugs, claims, train
-from siglip_verify.run import messages, whole
+from siglip_verify.run import whole
 from siglip_verify.world import Worlds
 
 NO_SHRINKING = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a mutant is caught or not, by whatever example
@@ -55,5 +55,5 @@ def warm(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             worlds.timeout_s = usual_s
 
-    for module in (whole, messages, bugs, train, claims):
+    for module in (whole, bugs, train, claims):
         monkeypatch.setattr(module, "Worlds", lent)

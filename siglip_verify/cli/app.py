@@ -44,8 +44,9 @@ app = App(
 )
 app.command(on_every_rank(check), config=SETTINGS_ELSEWHERE)
 app.command(on_every_rank(replay))
+app.command(on_every_rank(messages))
 app.command(on_every_rank(calibrate))
-for _command in (messages, bugs, train, claims, simulate, bench, faults, soak):
+for _command in (bugs, train, claims, simulate, bench, faults, soak):
     app.command(_command)
 app.command(render_again, name="report")
 app.command(completion_of(app))

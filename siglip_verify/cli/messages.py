@@ -10,6 +10,7 @@ from rich.console import Console
 
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import DType, Exchange, Frozen, parse_case
+from siglip_verify.cli.launcher import joined_worlds, most_ranks
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import EXIT_CODES, say_written
 from siglip_verify.errors import UsageError
@@ -39,6 +40,7 @@ def messages(
     siglip-verify messages --world-size 5
     siglip-verify messages --exchange gather --batch 64 --dim 512 --dtype bfloat16
     siglip-verify messages --loss open_clip --report-dir reports
+    torchrun --standalone --nproc-per-node 4 -m siglip_verify messages
     ```
 
     A fault in the messages has a name, such as `unmatched-send`, and exits with 1; the numbers of the loss are not
@@ -50,8 +52,15 @@ def messages(
     specs = flags.specs() or [LossSpec()]
     if len(specs) > 1:
         raise UsageError(f"messages are counted of one loss; got {len(specs)} times --loss")
-    chosen = settings(specs, exchanges=[exchange], world_sizes=[world_size], examples=1, timeout_s=timeout)
-    report = count_messages(chosen, case)
+    chosen = settings(
+        specs,
+        exchanges=[exchange],
+        world_sizes=[world_size],
+        examples=1,
+        timeout_s=timeout,
+        most_ranks=most_ranks(),
+    )
+    report = count_messages(chosen, case, joined_worlds())
     console = Console()
     render_messages(report, console)
     if report_dir is not None:

@@ -114,7 +114,8 @@ def _calls_of_rank_0(kind: str, world_size: int, block_bytes: int) -> list[_Call
 
 def send_home(way: str, numel: int, dtype: str) -> list[WireReading]:
     """Bring gradients of `numel` numbers a block home in this rank, and read its sockets around that."""
-    blocks = torch.zeros(context().world_size, numel, dtype=getattr(torch, dtype))
+    here = context()
+    blocks = torch.zeros(here.world_size, numel, dtype=getattr(torch, dtype), device=here.device)
     meter = wire_meter()
     with meter.phase("backward"):
         WAYS[way].run(blocks)

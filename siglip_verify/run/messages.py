@@ -17,16 +17,17 @@ from siglip_verify.run.declare import declaration, exchanges_of, form_of, shown_
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
-from siglip_verify.run.whole import environment
+from siglip_verify.run.whole import environment, lent_or_made
 from siglip_verify.world import Worlds
 
 
-def count_messages(chosen: Settings, case: Case) -> MessageReport:
+def count_messages(chosen: Settings, case: Case, worlds: Worlds | None = None) -> MessageReport:
     """Count every message of one step of the first loss that the settings name, and of its other exchanges.
 
     Args:
         chosen: The loss, and how long a rank may take.
         case: The step. A loss that can be told which exchange to use is also run with the other three.
+        worlds: Where it is run; None makes worlds of its own and ends them.
 
     Returns:
         The finished result. Its verdict is mismatch where there is a finding, unknown where a rank failed; the numbers
@@ -37,16 +38,17 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         WorldError: There are no ranks to run it.
     """
     spec = chosen.losses[0].spec
-    with Worlds(timeout_s=chosen.timeout_s) as worlds:
-        traits = load_traits(worlds, spec)
-        step = count_step(worlds, spec, traits, case)
+    with lent_or_made(worlds, chosen.timeout_s) as pool:
+        traits = load_traits(pool, spec)
+        step = count_step(pool, spec, traits, case)
         steps = [step]
         if traits.takes_exchange and not step.failures:
             for exchange in exchanges_of(spec, EXCHANGES):
                 if exchange != case.exchange:
                     other = msgspec.structs.replace(case, exchange=exchange)
-                    steps.append(count_step(worlds, spec, traits, other))
-        costs = gather_backward(worlds, case)
+                    steps.append(count_step(pool, spec, traits, other))
+        costs = gather_backward(pool, case)
+        back_end = pool.back_end
     counted = sorted((each for each in steps if not each.failures), key=lambda s: EXCHANGES.index(s.case.exchange))
     return MessageReport(
         name=spec.name,
@@ -59,6 +61,6 @@ def count_messages(chosen: Settings, case: Case) -> MessageReport:
         ),
         collectives=tuple(row for each in counted for row in collective_rows(each)),
         gather_backward=costs,
-        environment=environment(),
+        environment=environment() | {"back end": back_end},
         wrong_beside=tuple(beside for beside in steps[1:] if beside.verdict != "pass"),
     )

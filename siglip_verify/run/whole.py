@@ -104,7 +104,7 @@ def _report(
     started, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC)
     tell(RunStarted(chosen))
     results: list[LossResult] = []
-    with _pool(worlds, chosen.timeout_s) as pool, _one_thread():
+    with lent_or_made(worlds, chosen.timeout_s) as pool, _one_thread():
         pool.start()
         for plan in chosen.losses:
             results.append(_checked(check_loss, pool, plan, tell))
@@ -162,7 +162,7 @@ def _checked(
 
 
 @contextlib.contextmanager
-def _pool(worlds: Worlds | None, timeout_s: float) -> Generator[Worlds]:
+def lent_or_made(worlds: Worlds | None, timeout_s: float) -> Generator[Worlds]:
     """Lend the worlds that are there, with this run's timeout, or make new ones and end them."""
     if worlds is None:
         with Worlds(timeout_s=timeout_s) as made:

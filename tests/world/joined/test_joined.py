@@ -7,10 +7,13 @@ is not named or holds up the run.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from launching import BROKEN, plainly, torchrun
+from launching import BROKEN, LIMIT_S, plainly, torchrun
 
 from siglip_verify.errors import UsageError
 from siglip_verify.records import CaseResult, RankFailure
@@ -18,6 +21,7 @@ from siglip_verify.result import Report
 from siglip_verify.world.joined import Place
 
 pytestmark = [pytest.mark.xdist_group("joined"), pytest.mark.long]  # `make test-launched` runs them
+THREADS = {"OMP_NUM_THREADS": "1"}
 OURS = ("--loss", "siglip_verify.loss:SigLipLoss")
 
 
@@ -158,3 +162,12 @@ def test_a_launcher_that_says_too_little_is_an_error_that_names_it(change: dict[
     variables = {name: value for name, value in (TORCHRUN | change).items() if value is not None}
     with pytest.raises(UsageError, match=message):
         Place.of_launcher(variables)
+
+
+def test_the_messages_of_one_step_are_counted_on_a_launchers_ranks() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    step = ["-m", "siglip_verify", "messages", "--world-size", "3", "--batch", "2", "--dim", "4"]
+    done = subprocess.run([*command, *step], capture_output=True, text=True, timeout=LIMIT_S, env=os.environ | THREADS)
+    assert done.returncode == 0, done.stderr
+    assert "gloo, 3 ranks of a launcher on 1 host" in " ".join(done.stdout.split())
+    assert "PASS" in done.stdout
