@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as arrays
 from one_process import Array, Block, block, both_directions, changed, records
 from torch import Tensor
 
+from siglip_verify import features
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import Case, Exchange
 from siglip_verify.checks import equivalence
@@ -278,6 +279,40 @@ def test_what_a_rank_lacks_and_what_it_counts_too_often_are_both_said() -> None:
     assert in_words(counted) == "rank 0 never sees the texts of rank 1 and counts those of rank 2 twice"
 
 
+@pytest.mark.parametrize(
+    ("counted", "sentence"),
+    [
+        ([[2.0]], "every rank counts its own texts twice, once as they should be and then as negatives"),
+        ([[0.0, 2.0], [0.0, 2.0]], "every rank sees only rank 1's texts, twice, and never the others'"),
+        (
+            [[0.0, 1.0], [0.0, 2.0]],
+            (
+                "rank 0 never sees the texts of rank 0; "
+                "rank 1 never sees the texts of rank 0 and counts those of rank 1 twice"
+            ),
+        ),
+    ],
+    ids=["one rank", "one rank's", "one rank's, not as often"],
+)
+def test_the_texts_of_one_rank_alone_are_said_where_that_is_all(counted: list[list[float]], sentence: str) -> None:
+    assert in_words(np.array(counted)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("counted", "remark"),
+    [
+        (ring(0, 3), ""),
+        (np.ones((4, 4)) + 2 * OWN, ""),
+        (ring(0, world_size=3) + 2 * ring(2, world_size=3), ": what arrives is not passed on"),
+    ],
+    ids=["two hops missing", "own texts three times", "the neighbour again at W = 3"],
+)
+def test_a_hop_of_shift_is_blamed_only_where_the_counts_say_so(counted: Array, remark: str) -> None:
+    case = plain(len(counted), exchange="shift")
+    found = said_of(functools.partial(records, counted=counted), case, fails=(2, 3, 4), passes=(1,))
+    assert found.sentence == f"At W = {len(counted)}, {in_words(counted)}{remark}"
+
+
 def test_one_pair_that_counts_each_others_texts_too_often_is_said_in_one_clause() -> None:
     counted = np.ones((3, 3))
     counted[0, 1] = counted[1, 0] = 3
@@ -291,6 +326,36 @@ def test_zeros_in_the_place_of_texts_are_told_from_texts_that_are_left_out() -> 
     found = said_of(functools.partial(records, of_block=of_block))
     assert found.cause == "blocks-unseen"
     assert found.sentence.endswith(": zeros stand in their place")
+
+
+def test_zeros_are_told_beside_texts_that_count_twice_and_labels_that_are_missing() -> None:
+    def of_block(i: int, k: int) -> Block:
+        return (lambda image, text, *rest: block(image, 0 * text, *rest)) if (i, k) == (0, 1) else block
+
+    twice, unlabelled = np.ones((4, 4)), np.eye(4)
+    twice[0, 2], unlabelled[3, 3] = 2, 0
+    found = said_of(functools.partial(records, of_block=of_block, counted=twice))
+    sentence = "rank 0 never sees the texts of rank 1"
+    assert found.sentence == f"At W = 4, {sentence} and counts those of rank 2 twice: zeros stand in their place"
+    found = said_of(functools.partial(records, of_block=of_block, positives=unlabelled))
+    assert found.sentence == f"At W = 4, {sentence}: zeros stand in their place"
+
+
+def test_one_ranks_texts_in_every_block_are_told_from_its_block_counted_for_all() -> None:
+    """A gather into one buffer: what is in it is one rank's, and gradients go home as if it were not."""
+
+    def of_rank_1(case: Case) -> list[RankRecord]:
+        texts = features.draw(case).texts[1].double()
+
+        def of_block(i: int, k: int) -> Block:
+            return lambda image, text, *rest: block(image, text + (texts - text).detach(), *rest)
+
+        return records(case, of_block=of_block)
+
+    assert said_of(of_rank_1).sentence == (
+        "At W = 4, every rank sees only rank 1's texts, four times, and never the others': "
+        "every block holds the texts of one rank"
+    )
 
 
 # ------------------------------------------------------------------ labels
@@ -540,6 +605,21 @@ HOMES: dict[str, tuple[Array, str, str]] = {
         to(lambda i, k: k) * np.arange(1, 5)[:, None, None],
         "gradient-weights",
         "text features get the own block's gradient unevenly and the remote blocks' unevenly",
+    ),
+    "home, but for one": (
+        instead(to(lambda i, k: k), {(1, 3): None}),
+        "gradient-lost-on-the-way",
+        "text gradients are lost on the way home: what rank 1 computed for rank 3's texts",
+    ),
+    "home, but for the rank opposite": (
+        instead(to(lambda i, k: k), {(i, (i + 2) % 4): None for i in range(4)}),
+        "gradient-lost-on-the-way",
+        "text gradients are lost on the way home: what rank 2 computed for rank 0's texts, and so on around the ring",
+    ),
+    "home, but for one, and one twice": (
+        instead(to(lambda i, k: k), {(1, 3): None}) + instead(np.zeros((4, 4, 4)), {(0, 2): 2}),
+        "gradient-weights",
+        "text features get the own block's gradient once and the remote blocks' unevenly",
     ),
     "three at rank 0, one of them nowhere": (
         instead(to(lambda i, k: k), {(3, 0): None, (1, 2): 3}),

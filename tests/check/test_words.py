@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siglip_verify.checks.diagnosis.words import each_rank, is_around_the_ring, times
+from siglip_verify.checks.diagnosis.words import each_rank, is_around_the_ring, ranks, times
 
 RING, UNLIKE = np.eye(3), np.diag([1.0, 2.0, 3.0])
 
@@ -30,9 +30,19 @@ def test_each_rank_is_said_or_the_first_and_that_it_goes_round(clauses: list[str
     assert each_rank(clauses, RING if around else UNLIKE) == said
 
 
+def test_ranks_are_every_rank_where_there_are_several_and_all_are_meant() -> None:
+    assert [ranks([0], 1), ranks([0, 1], 2), ranks([0, 1], 3), ranks([2, 0, 1])] == [
+        "rank 0",
+        "every rank",
+        "ranks 0 and 1",
+        "ranks 0, 1 and 2",
+    ]
+
+
 def test_numbers_go_round_where_every_rank_sees_the_same_from_its_own_place() -> None:
     assert is_around_the_ring(np.roll(RING, 1, 1))
     assert not is_around_the_ring(UNLIKE)
+    assert is_around_the_ring(np.eye(1))
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def in_words(counted: Array) -> str:
     Args:
         counted: [W, W] whole numbers, how often rank i counts rank j's texts; not all of them 1.
     """
-    if (only := _only_column(counted)) is not None:
-        return f"every rank sees only rank {only}'s texts, {words.times(counted[0, only])}, and never the others'"
+    if (only := _only_column(counted)) is not None and (counted[:, only] == counted.max()).all():
+        return f"every rank sees only rank {only}'s texts, {words.times(counted.max())}, and never the others'"
     missing, more = counted == 0, np.where(counted > 1, counted, 0)
     alike = [_missing_alike(missing), _more_alike(more)]
     if (alike[0] or not missing.any()) and (alike[1] or not more.any()):
