@@ -9,10 +9,13 @@ from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
+import torch
 
 from siglip_verify.cli import bugs, claims, train
 from siglip_verify.run import whole
 from siglip_verify.world import Worlds
+
+torch.set_num_threads(1)  # with two in each of several test processes, diagnosis takes five times as long
 
 NO_SHRINKING = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a mutant is caught or not, by whatever example
 for name, (examples, phases) in {
