@@ -122,6 +122,7 @@ def test_numbers_that_no_fault_explains_are_called_that(field: str, seed: int, s
 
 def test_a_case_that_does_not_fail_again_is_called_a_race() -> None:
     found = diagnose(Evidence(found=CaseResult(case=Case(world_size=3), verdict="mismatch"), verdicts={3: "pass"}))
+    assert found.cause == "unknown"
     assert found.sentence == (
         "At W = 3, no case failed and ended when it was run again: a race, such as something read before a wait"
     )
@@ -812,7 +813,7 @@ def test_a_loss_of_both_directions_without_a_gradient_home_has_half_of_every_rem
 # ------------------------------------------------------------------ terms
 def altered(change: Callable[..., tuple[Tensor, ...]], where: str) -> Records:
     def of_block(i: int, k: int) -> Block:
-        if where == "remote" and i == k:
+        if where != "all" and (i == k) == (where == "remote"):
             return block
         return lambda image, text, scale, bias, positive: block(*change(image, text, scale, bias), positive)
 
@@ -833,10 +834,163 @@ def altered(change: Callable[..., tuple[Tensor, ...]], where: str) -> Records:
             "all",
             "the logarithm of logit_scale stands for the scale in the logits",
         ),
+        (lambda x, y, t, c: (x, y, 1 / t, c), "all", "the logits are divided by logit_scale"),
+        (lambda x, y, t, c: (x, y, 1 / t, c), "own", "the logits of the own block are divided by logit_scale"),
+        (lambda x, y, t, c: (x, y, t, 2 * c), "all", "logit_bias is added twice in the logits"),
+        (lambda x, y, t, c: (x, y, t, 2 * c), "own", "logit_bias is added twice in the logits of the own block"),
+        (lambda x, y, t, c: (x, y, t, t * c), "all", "logit_bias is multiplied by logit_scale in the logits"),
     ],
 )
 def test_it_names_the_term_that_is_wrong(change: Callable[..., tuple[Tensor, ...]], where: str, sentence: str) -> None:
     assert said_of(altered(change, where)).sentence == f"At W = 4, {sentence}"
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+def test_it_names_a_term_that_is_wrong_in_positive_pairs_alone(world_size: int) -> None:
+    def without_bias(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        own = torch.eye(len(image), dtype=image.dtype) * positive
+        z = scale * image @ text.T + bias * (1 - own)
+        return -torch.nn.functional.logsigmoid((2 * own - 1) * z).sum()
+
+    def of_block(i: int, k: int) -> Block:
+        return without_bias
+
+    case = plain(world_size)
+    found = said_of(functools.partial(records, of_block=of_block), case, fails=(1, 2, 4), passes=())
+    assert found.cause == "bias-dropped"
+    assert found.sentence == f"At W = {world_size}, logit_bias is left out of the logits of positive pairs"
+
+
+Texts = Callable[[Sequence[Tensor], Sequence[Tensor], int, int], Tensor]
+
+
+def holding(what: Texts, where: str) -> Records:
+    """Blocks that hold something else than their texts; gradients go on to whose texts should be there."""
+
+    def planted(case: Case) -> list[RankRecord]:
+        inputs = features.draw(case)
+        texts, images = ([rows.double() for rows in of] for of in (inputs.texts, inputs.images))
+
+        def of_block(i: int, k: int) -> Block:
+            if where == "remote" and i == k:
+                return block
+            held = what(texts, images, i, k)
+            return lambda image, text, *rest: block(image, text + (held - text).detach(), *rest)
+
+        return records(case, of_block=of_block)
+
+    return planted
+
+
+ANOTHERS_TEXTS: list[tuple[str, Texts, str]] = [
+    (
+        "texts-summed",
+        lambda texts, images, i, k: sum(texts, 0 * texts[0]),
+        "the sum of all ranks' texts: an all-reduce to which every rank adds its own, without a mask",
+    ),
+    (
+        "texts-averaged",
+        lambda texts, images, i, k: sum(texts, 0 * texts[0]) / len(texts),
+        "the mean of all ranks' texts",
+    ),
+    ("images-for-texts", lambda texts, images, i, k: images[k], "images where texts should be"),
+    ("rows-reversed", lambda texts, images, i, k: texts[k].flip(0), "the texts in reverse order of rows"),
+]
+
+
+@pytest.mark.parametrize(("cause", "what", "said"), ANOTHERS_TEXTS, ids=[name for name, _, _ in ANOTHERS_TEXTS])
+@pytest.mark.parametrize(("where", "blocks"), [("all", "every block holds"), ("remote", "remote blocks hold")])
+def test_it_names_what_blocks_hold_in_place_of_their_texts(
+    cause: str, what: Texts, said: str, where: str, blocks: str
+) -> None:
+    found = said_of(holding(what, where))
+    assert (found.cause, found.sentence) == (cause, f"At W = 4, {blocks} {said}")
+
+
+def test_blocks_of_own_texts_and_of_zeros_are_called_that() -> None:
+    own = said_of(holding(lambda texts, images, i, k: texts[i], "remote"))
+    assert (own.cause, own.sentence) == ("own-texts", "At W = 4, every block holds the rank's own texts")
+    zeros = said_of(holding(lambda texts, images, i, k: 0 * texts[k], "all"))
+    assert zeros.cause == "texts-zero"
+    assert zeros.sentence == (
+        "At W = 4, every block holds zeros where texts should be: read without a wait for them, or never received"
+    )
+
+
+@pytest.mark.parametrize(
+    ("distance", "whose"), [(0, "the rank's own texts"), (1, "only one rank's texts (rank 1's on rank 0)")]
+)
+def test_backward_that_finds_other_texts_than_forward_left_is_called_that(distance: int, whose: str) -> None:
+    """Its image gradients alone are of those texts, or all that is computed after the loss."""
+
+    def saved(case: Case) -> list[RankRecord]:
+        texts = [rows.double() for rows in features.draw(case).texts]
+
+        def of_block(i: int, k: int) -> Block:
+            held = texts[(i + distance) % len(texts)]
+
+            def overwritten(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+                product = image.detach() @ text.T + (image - image.detach()) @ held.T
+                labels = 2 * torch.eye(len(image), dtype=image.dtype) * positive - 1
+                return -torch.nn.functional.logsigmoid(labels * (scale * product + bias)).sum()
+
+            return block if i == k else overwritten
+
+        return records(case, of_block=of_block)
+
+    found = said_of(saved)
+    assert (found.cause, found.sentence) == (
+        "saved-texts-overwritten",
+        f"At W = 4, the image gradient of remote blocks is computed with {whose}: what backward needs was overwritten",
+    )
+    other = holding(lambda texts, images, i, k: texts[(i + distance) % len(texts)], "remote")
+
+    def after_the_loss(case: Case) -> list[RankRecord]:
+        return [changed([wrong], loss=right.loss)[0] for wrong, right in zip(other(case), records(case), strict=True)]
+
+    found = said_of(after_the_loss)
+    assert (found.cause, found.sentence) == (
+        "backward-of-other-texts",
+        f"At W = 4, the gradient of remote blocks is computed with {whose}, which forward did not use there",
+    )
+
+
+def weighing(*weights: float) -> Records:
+    def weighed(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        labels = 2 * torch.eye(len(image), dtype=image.dtype) * positive - 1
+        each = torch.nn.functional.logsigmoid(labels * (scale * image @ text.T + bias))
+        return -(torch.tensor(weights).to(each)[:, None] * each).sum()
+
+    def of_block(i: int, k: int) -> Block:
+        return weighed
+
+    return functools.partial(records, of_block=of_block)
+
+
+@pytest.mark.parametrize(
+    ("weights", "needs", "cause", "said"),
+    [
+        ((1, 2, 0.5), (), "row-weights", "image rows do not weigh alike: row 0 1, row 1 2, row 2 0.5"),
+        (
+            (0.75, 0.75, 1.5),
+            (("chunk_size", "2"),),
+            "chunk-weights",
+            "chunks weigh alike, however many rows they have (weights of the rows: row 0 0.75, row 1 0.75, row 2 1.5)",
+        ),
+        (
+            (1, 1, 0),
+            (("chunk_size", "2"),),
+            "chunk-weights",
+            "the rows of a last chunk that is not full are dropped (weights of the rows: row 0 1, row 1 1, row 2 0)",
+        ),
+    ],
+)
+def test_it_names_what_image_rows_weigh(
+    weights: tuple[float, ...], needs: tuple[tuple[str, str], ...], cause: str, said: str
+) -> None:
+    found = said_of(weighing(*weights), plain(chunk_size=2 if needs else 0), needs=needs)
+    assert found.cause == cause
+    assert found.sentence == f"At W = 4{' with chunk_size = 2' if needs else ''}, {said}"
 
 
 def test_rows_that_weigh_wrongly_are_said_with_the_chunk_that_it_needs() -> None:
@@ -870,6 +1024,61 @@ def test_nan_with_peers_and_not_alone_points_to_memory_read_too_early() -> None:
     assert "the loss or a gradient is inf or nan on every rank, and never on one rank alone" in found.sentence
     found = said_of(lambda case: changed(records(case), loss=math.inf), passes=())
     assert found.sentence == "At W = 4, the loss or a gradient is inf or nan on every rank"
+
+
+@pytest.mark.parametrize(("scale", "is_large"), [(120.0, True), (10.0, True), (9.5, False)])
+@pytest.mark.parametrize("needed", [True, False])
+def test_large_logits_are_blamed_where_it_takes_them(scale: float, is_large: bool, needed: bool) -> None:
+    noise = np.random.default_rng(0)
+    needs = (("scale", f"{scale}"),) if needed else ()
+    blamed = is_large and needed
+    where = (
+        f"where logits are large (t = {scale:g}, c = -10), and right at t = 3.7: digits are lost there, "
+        "as by log(sigmoid(z)) in two steps"
+    )
+
+    def noisy(case: Case) -> list[RankRecord]:
+        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
+
+    found = said_of(noisy, plain(scale=scale, bias=-10.0), needs=needs)
+    assert found.cause == ("large-logits" if blamed else "unknown")
+    assert found.sentence.endswith(f"the numbers are wrong {where}") == blamed
+    found = said_of(lambda case: changed(records(case), loss=math.nan), plain(scale=scale, bias=-10.0), needs=needs)
+    assert found.cause == ("large-logits" if blamed else "not-finite-with-peers")
+    said = "At W = 4, the loss or a gradient is inf or nan on every rank"
+    assert found.sentence.startswith(f"{said} {where}" if blamed else f"{said}, and never on one rank alone: memory")
+
+
+def test_what_was_tried_is_said_where_nothing_fits() -> None:
+    noise = np.random.default_rng(0)
+
+    def noisy(case: Case) -> list[RankRecord]:
+        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
+
+    found = said_of(noisy)
+    assert found.sentence == "At W = 4, nothing known fits: image grad is wrong"
+    (tried,) = [clue.text.split("; ") for clue in found.evidence if clue.title == "tried"]
+    assert tried[:2] == ["A finding names the cause by itself", "Ranks gave no record"]
+    assert tried[-1] == "Some ranks are right and others are not"
+    assert len(tried) == len(MESSAGES) + len(NUMBERS)
+    both = said_of(lambda case: changed(noisy(case), text_grad=lambda grad: grad + noise.standard_normal(grad.shape)))
+    assert both.sentence == "At W = 4, nothing known fits: image grad and text grad are wrong"
+
+
+def test_what_only_unequal_rows_show_is_said_to_be_that() -> None:
+    noise = np.random.default_rng(0)
+
+    def noisy(case: Case) -> list[RankRecord]:
+        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
+
+    found = said_of(noisy, needs=(("rows", "1,3,3,3"),))
+    assert (found.cause, found.sentence) == (
+        "ragged",
+        (
+            "At W = 4 with rows = 1,3,3,3, only ranks with different numbers of rows go wrong: "
+            "their padding, their divisor or their rows"
+        ),
+    )
 
 
 def test_errors_as_large_as_a_narrower_dtype_rounds_are_called_that() -> None:
@@ -906,7 +1115,11 @@ def test_ranks_that_are_right_are_told_from_those_that_are_not() -> None:
         seen = records(case)
         return [seen[0], *changed(seen[1:], image_grad=lambda grad: generator.standard_normal(grad.shape))]
 
+    assert said_of(some, operations="forward 4 all_gather").sentence == (
+        "At W = 4, only rank 0 computes the right loss and image gradient, ranks 1, 2 and 3 not"
+    )
     found = said_of(some, operations="forward 4 reduce")
+    assert found.cause == "some-ranks"
     assert found.sentence == (
         "At W = 4, only rank 0 computes the right loss and image gradient, ranks 1, 2 and 3 not: "
         "a rooted reduce leaves its result on its root alone"

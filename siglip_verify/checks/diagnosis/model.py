@@ -47,6 +47,7 @@ class Model:
         texts: [W, W, b, d], what rank i holds in slot k.
         scale, bias: Pair arrays: the t and c that enter each logit.
         scale_slope, bias_slope: Pair arrays: how those follow the leaves; 1, or 0 where they do not.
+        bias_slope_of_scale: Pair array: how the c that enters a logit follows the scale; 0, as it should not.
         use: Pair array: how often a pair is counted as a negative.
         labels: Pair array: how often it is counted as a match.
         weight: [W], upstream over normalizer, in front of rank i's gradients.
@@ -61,6 +62,7 @@ class Model:
     bias: Array
     scale_slope: Array
     bias_slope: Array
+    bias_slope_of_scale: Array
     use: Array
     labels: Array
     weight: Array
@@ -105,7 +107,7 @@ class Model:
         products, z = self.logits()
         pull = self._pull()
         image, text = self.blocks()
-        scale = (pull * products * self.scale_slope).sum((1, 3)) * self.scale_weight
+        scale = (pull * (products * self.scale_slope + self.bias_slope_of_scale)).sum((1, 3)) * self.scale_weight
         bias = (pull * self.bias_slope).sum((1, 3)) * self.bias_weight
         return Prediction(
             loss=(self.use * _softplus(z) - self.labels * z).sum((1, 2, 3)) / self.normalizers,
@@ -134,6 +136,7 @@ def right(case: Case, normalizers: tuple[float, ...]) -> Model:
         bias=one * inputs.bias.item(),
         scale_slope=one,
         bias_slope=one,
+        bias_slope_of_scale=0 * one,
         use=one,
         labels=np.eye(num_ranks * batch).reshape(num_ranks, batch, num_ranks, batch),
         weight=np.asarray(inputs.upstream) / np.asarray(normalizers),

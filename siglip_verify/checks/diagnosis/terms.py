@@ -66,17 +66,21 @@ def _scalar_variants(right: Model) -> Iterator[_Variant]:
         said = "the logarithm of logit_scale stands for the scale in the logits{}"
         scales.append(("scale-logarithm", said, np.log(t), 1 / t))
     biases = [
-        ("bias-dropped", "logit_bias is left out of the logits{}", 0.0, 0.0),
-        ("bias-negated", "logit_bias enters the logits{} with the wrong sign", -c, -1.0),
-        ("bias-twice", "logit_bias is added twice in the logits{}", 2 * c, 2.0),
-        ("bias-scaled", "logit_bias is multiplied by logit_scale in the logits{}", t * c, t),
+        ("bias-dropped", "logit_bias is left out of the logits{}", 0.0, 0.0, 0.0),
+        ("bias-negated", "logit_bias enters the logits{} with the wrong sign", -c, -1.0, 0.0),
+        ("bias-twice", "logit_bias is added twice in the logits{}", 2 * c, 2.0, 0.0),
+        ("bias-scaled", "logit_bias is multiplied by logit_scale in the logits{}", t * c, t, c),
     ]
     for where, place in _places(right).items():
         for cause, sentence, value, slope in scales:
             model = right.but(scale=np.where(place, value, t), scale_slope=np.where(place, slope, 1.0))
             yield _Variant(cause, sentence.format(where), model)
-        for cause, sentence, value, slope in biases:
-            model = right.but(bias=np.where(place, value, c), bias_slope=np.where(place, slope, 1.0))
+        for cause, sentence, value, slope, slope_of_scale in biases:
+            model = right.but(
+                bias=np.where(place, value, c),
+                bias_slope=np.where(place, slope, 1.0),
+                bias_slope_of_scale=np.where(place, slope_of_scale, 0.0),
+            )
             yield _Variant(cause, sentence.format(where), model)
 
 
