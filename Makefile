@@ -39,7 +39,7 @@ bug-table: $(READY)  ## Make docs/known_bugs.md and the README's table from a wh
 
 mutants: $(READY)  ## Change what judges a loss, one small change at a time, and see that something notices; make docs/mutants.md; hours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mutmut
-	PATH="$(abspath $(BIN)):$$PATH" CI=1 HYPOTHESIS_PROFILE=mutants $(BIN)/mutmut run
+	PATH="$(abspath $(BIN)):$$PATH" CI=1 HYPOTHESIS_PROFILE=mutants OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/python docs/make_mutants.py
 
 faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4, and see what is said of it

@@ -33,7 +33,7 @@ from siglip_verify.checks.diagnosis.counts import in_words
 from siglip_verify.checks.diagnosis.diagnose import MESSAGES, NUMBERS
 from siglip_verify.checks.diagnosis.words import factor
 from siglip_verify.checks.expected import expected
-from siglip_verify.records import CaseResult, Diagnosis, Finding, RankFailure, RankRecord, Verdict
+from siglip_verify.records import CaseResult, Clue, Diagnosis, Finding, RankFailure, RankRecord, Verdict
 
 Records = Callable[[Case], Sequence[RankRecord]]
 WORLD_SIZES = (1, 2, 4)
@@ -1143,6 +1143,55 @@ def test_a_finding_that_may_be_a_consequence_comes_after_numbers() -> None:
     assert said_of(records, findings=(finding,)).sentence == (
         f"At W = 4, a rank sends what its destination never receives ({finding.detail})"
     )
+
+
+def test_findings_alike_are_evidence_four_of_them() -> None:
+    findings = tuple(Finding(name="narrow-wire", detail=f"rank {rank}: bfloat16", rank=rank) for rank in range(6))
+    found = said_of(records, findings=findings)
+    assert found.cause == "messages-narrow-wire"
+    assert [(clue.title, clue.text) for clue in found.evidence[:5]] == [
+        *(("narrow-wire", f"rank {rank}: bfloat16") for rank in (1, 2, 3, 4)),
+        ("holds in", str(plain())),
+    ]
+
+
+def test_findings_of_the_plain_case_count_where_the_shrunk_one_has_none() -> None:
+    of = evidence(records)
+    finding = Finding(name="self-send", detail="rank 0: to itself", rank=0)
+    assert of.plain is not None
+    found = diagnose(dataclasses.replace(of, plain=dataclasses.replace(of.plain, findings=(finding,))))
+    assert found.sentence == "At W = 4, a rank sends to itself (rank 0: to itself)"
+
+
+def test_what_a_diagnosis_rests_on_is_said_in_order() -> None:
+    """Where it holds, which world sizes fail, what the probe was, and what went wrong on the way."""
+    note = Clue(title="note", text="a rank was slow")
+    case, (zero, one) = plain(), probe_cases(plain())
+    of = dataclasses.replace(evidence(functools.partial(records, factor=2.0), case), notes=(note,))
+    assert [(clue.title, clue.text) for clue in diagnose(of).evidence] == [
+        ("holds in", str(case)),
+        ("world sizes", "W = 2 and larger fail, smaller W pass"),
+        ("probe", f"{zero}; and the same with bias={one.bias}"),
+        ("note", "a rank was slow"),
+    ]
+    assert diagnose(of).matrices == of.coverage.matrices() if of.coverage else False
+    noise = np.random.default_rng(0)
+
+    def noisy(case: Case) -> list[RankRecord]:
+        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
+
+    assert [clue.title for clue in said_of(noisy).evidence] == ["tried", "seen in", "world sizes", "probe"]
+
+
+def test_what_it_takes_is_said_but_for_the_scale_and_the_bias() -> None:
+    needs = (("scale", "3.7"), ("bias", "1"), ("dtype", "float64"), ("chunk_size", "2"))
+    found = said_of(functools.partial(records, factor=2.0), needs=needs)
+    assert found.sentence.startswith("At W = 4 with dtype = float64 and chunk_size = 2, loss and all gradients")
+
+
+def test_the_messages_of_rank_0_are_evidence_of_a_gradient_that_goes_astray() -> None:
+    found = said_of(functools.partial(records, home=np.zeros((4, 4, 4))), operations="forward 1 all_gather")
+    assert (found.evidence[0].title, found.evidence[0].text) == ("messages", "rank 0 sends: forward 1 all_gather")
 
 
 def test_a_deadlock_is_said_before_the_failures_it_causes() -> None:
