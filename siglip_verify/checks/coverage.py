@@ -70,14 +70,12 @@ class Coverage(NamedTuple):
         )
 
 
-def matrix(
-    title: str, values: _Array, expected: _Array, *, rows: str = "images of rank", columns: str = "texts of rank"
-) -> Matrix:
-    """Return [W, W] arrays as one picture."""
+def matrix(title: str, values: _Array, expected: _Array) -> Matrix:
+    """Return [W, W] arrays, by the rank of the images and that of the texts, as one picture."""
     return Matrix(
         title=title,
-        rows=rows,
-        columns=columns,
+        rows="images of rank",
+        columns="texts of rank",
         values=tuple(map(tuple, values.tolist())),
         expected=tuple(map(tuple, expected.tolist())),
     )

@@ -56,6 +56,49 @@ def test_the_probe_keeps_what_a_fault_may_need_and_can_be_replayed(world_size: i
         assert parse_case(str(probed)) == probed
 
 
+def test_the_probe_is_plain_where_no_fault_needs_it() -> None:
+    """What a tower freezes, unequal rows and features that a user brought say nothing of who counts whom."""
+    case = Case(world_size=3, dim=3, frozen="text", rows="ragged", upstream="by-rank", features="random")
+    own = Case(world_size=3, dim=3, features="own", source="mine.npz")
+    for probed in (*probe_cases(case), *probe_cases(own)):
+        assert (probed.frozen, probed.rows, probed.upstream, probed.source) == ("none", "equal", "one", "")
+        assert probed.features == "one-hot-by-rank"
+
+
+@pytest.mark.parametrize(
+    "change", [{"features": "random"}, {"batch": 2}, {"scale": 2.0}, {"upstream": "scaled"}], ids=str
+)
+def test_another_case_than_the_probes_is_refused(change: dict[str, object]) -> None:
+    zero, _ = probe_cases(Case(world_size=3))
+    case = msgspec.structs.replace(zero, **change)
+    with pytest.raises(ValueError, match=r"^the probe's cases are those of probe_cases; got case=bidir W=3 "):
+        coverage(case, [], [], (3.0,) * 3)
+
+
+def test_a_gradient_of_another_shape_tells_nothing() -> None:
+    zero, one = probe_cases(Case(world_size=2))
+    wide = [changed(records(case), image_grad=lambda grad: np.concatenate([grad, grad])) for case in (zero, one)]
+    found = coverage(zero, *wide, (3.0, 3.0))
+    assert np.isnan(found.counted).all()
+    assert found.heard.tolist() == np.ones((2, 2)).tolist()
+
+
+def test_what_is_not_counted_is_zero_and_not_minus_zero() -> None:
+    found = probe(Case(world_size=2), counted=np.eye(2))
+    for values in found:
+        assert not np.signbit(values).any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "is_right"),
+    [("float32", 1 + 1e-5, True), ("float32", 1 + 1e-4, False), ("bfloat16", 1.15, True), ("bfloat16", 1.3, False)],
+)
+def test_numbers_are_whole_to_within_a_hundred_roundings_and_no_more_than_a_fifth(
+    dtype: str, factor: float, is_right: bool
+) -> None:
+    assert probe(Case(world_size=3, dtype=dtype), factor=factor).is_right == is_right
+
+
 def test_one_hot_features_need_a_dimension_for_each_rank() -> None:
     with pytest.raises(ValueError, match=r"one-hot-by-rank features need d >= W; got W=4, d=3"):
         parse_case("bidir W=4 d=3 features=one-hot-by-rank")
