@@ -59,7 +59,7 @@ def test_the_probe_keeps_what_a_fault_may_need_and_can_be_replayed(world_size: i
 def test_the_probe_is_plain_where_no_fault_needs_it() -> None:
     """What a tower freezes, unequal rows and features that a user brought say nothing of who counts whom."""
     case = Case(world_size=3, dim=3, frozen="text", rows="ragged", upstream="by-rank", features="random")
-    own = Case(world_size=3, dim=3, features="own", source="mine.npz")
+    own = Case(world_size=3, dim=3, features="given", source="mine.npz")
     for probed in (*probe_cases(case), *probe_cases(own)):
         assert (probed.frozen, probed.rows, probed.upstream, probed.source) == ("none", "equal", "one", "")
         assert probed.features == "one-hot-by-rank"
