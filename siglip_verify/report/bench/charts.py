@@ -45,12 +45,12 @@ def _series(measured: list[tuple[Setup, Comparison]], scale: float) -> list[Seri
             name,
             "floor" if name == _FLOOR else name.split()[1].rstrip(","),
             "1 2" if name == _FLOOR else _DASHES["constant" if name.endswith("constant") else name.split()[0]],
-            [
+            sorted(
                 (setup.world_size, contestant.median / scale)
                 for setup, comparison in measured
                 for contestant in comparison.contestants
                 if contestant.name == name
-            ],
+            ),
         )
         for name in names
         if not name.endswith(_LEFT_OUT)
