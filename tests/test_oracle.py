@@ -17,7 +17,8 @@ from typing import Any
 import mpmath
 import pytest
 import torch
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -84,7 +85,7 @@ def assert_all_near(ref: Reference, images: Any, texts: Any, t: Any, c: Any, loc
     assert_near(ref.bias_grad, combined[1], "bias gradient")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     sizes=st.lists(st.integers(0, 5), min_size=1, max_size=5).filter(any),
     dim=st.integers(1, 9),
@@ -208,7 +209,7 @@ def sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(sizes=st.lists(st.integers(0, 3), min_size=1, max_size=3).filter(any), dim=st.integers(1, 4), t=scales, c=biases)
 def test_magnitude_and_underflow_are_the_sums_that_their_definition_names(sizes: Any, dim: Any, t: Any, c: Any):
     images, texts = draw(sizes, dim, seed=3)

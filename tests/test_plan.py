@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.distributed as dist
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -121,7 +122,7 @@ def test_list_and_closed_form_agree_for_every_world_size_to_64(
 
 
 @given(st.data(), plans(max_world_size=5000))
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_list_and_closed_form_agree_at_thousands_of_ranks(data: st.DataObject, planned: Plan) -> None:
     rank = data.draw(st.integers(0, planned.world_size - 1))
     for phase in PHASES:
@@ -207,7 +208,7 @@ def test_recompute_shows_texts_first_and_then_sends_what_constant_does(planned: 
 
 
 @given(plans(max_world_size=5000))
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_runs_are_the_hops_in_at_most_six_pieces(planned: Plan) -> None:
     for phase in PHASES:
         runs, hops = planned.runs(phase), planned.hops(phase)
@@ -376,7 +377,7 @@ def test_every_text_is_seen_once_and_every_gradient_comes_home_once(
 
 
 @given(st.sampled_from(RINGS), st.booleans(), st.integers(14, 60))
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_the_same_holds_in_larger_worlds(form: tuple[str, str], overlap: bool, world_size: int) -> None:
     exchange, memory = form
     travel(plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap))

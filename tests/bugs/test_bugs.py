@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify import features
@@ -111,7 +112,7 @@ def test_a_bug_shows_under_the_conditions_that_it_says_and_no_others(judge: Judg
         assert_shows_or_passes(judge, bug, case)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     bug=st.sampled_from([bug for bug in NUMERIC if not bug.is_race]),
     batch=st.integers(1, 5),

@@ -11,7 +11,8 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from one_process import both_directions, changed, records
@@ -113,7 +114,7 @@ def test_a_right_loss_counts_hears_and_labels_every_block_as_it_should(world_siz
     assert found.positives_forward.tolist() == np.eye(world_size).tolist()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.data(), st.sampled_from(WORLD_SIZES))
 def test_it_reads_off_whatever_is_counted_and_labelled(data: st.DataObject, world_size: int) -> None:
     counted = data.draw(whole(world_size, 3))

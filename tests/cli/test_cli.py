@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify import cli
@@ -82,14 +83,15 @@ def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_mismatch_exits_1_and_its_replay_line_exits_1_again() -> None:
-    done = run("check", "--loss", f"{BROKEN}:WithoutLastHop", "--exchanges", "bidir", "--world-sizes", "2",
-               "--examples", "3", "--seed", "1")  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "MISMATCH" in done.stdout
-    (line,) = re.findall(r"siglip-verify replay '(.*)' --loss", done.stdout)
-    assert cli.exit_code(["replay", line, "--loss", f"{BROKEN}:WithoutLastHop"]) == 1
-    assert cli.exit_code(["replay", "bidir W=3 b=1 d=1", "--loss", f"{BROKEN}:WithoutLastHop"]) == 0
+def test_a_mismatch_exits_1_and_its_replay_line_exits_1_again(capsys: pytest.CaptureFixture[str]) -> None:
+    loss = ["--loss", f"{BROKEN}:WithoutLastHop"]
+    sought = ["--exchanges", "bidir", "--world-sizes", "2", "--examples", "3", "--seed", "1"]
+    assert cli.exit_code(["check", *loss, *sought]) == 1
+    shown = capsys.readouterr().out
+    assert "MISMATCH" in shown
+    (line,) = re.findall(r"siglip-verify replay '(.*)' --loss", shown)
+    assert cli.exit_code(["replay", line, *loss]) == 1
+    assert cli.exit_code(["replay", "bidir W=3 b=1 d=1", *loss]) == 0
 
 
 @pytest.mark.usefixtures("warm")
@@ -129,7 +131,7 @@ OPTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.sampled_from(["check", "replay", "", "report"]), st.lists(st.tuples(OPTIONS, WORDS), max_size=3))
 def test_no_arguments_give_a_traceback(command: str, options: list[tuple[str, str]]) -> None:
     # A word that cannot be a setting is always among them, so no run is started.
@@ -164,12 +166,18 @@ def test_an_unknown_key_in_pyproject_is_named(
     assert "exmaples" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "arguments", [["check", "--loss", f"{BROKEN}:Sleeping"], ["faults", "--only", "stopped"]], ids=["check", "faults"]
+    ("arguments", "number"),
+    [
+        (["check", "--loss", f"{BROKEN}:Sleeping"], signal.SIGINT),
+        (["faults", "--only", "stopped"], signal.SIGTERM),
+        pytest.param(["check", "--loss", f"{BROKEN}:Sleeping"], signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(["faults", "--only", "stopped"], signal.SIGINT, marks=pytest.mark.long),
+    ],
+    ids=["check Ctrl-C", "faults SIGTERM", "check SIGTERM", "faults Ctrl-C"],
 )
 def test_a_command_that_is_broken_off_exits_with_130_and_leaves_nothing_behind(
-    number: int, arguments: list[str], tmp_path: Path
+    arguments: list[str], number: int, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "siglip_verify", *arguments, "--timeout", "60"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}

@@ -10,7 +10,8 @@ import math
 
 import torch
 import torch.distributed as dist
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.observe import Recorder, read_log
@@ -56,7 +57,7 @@ def exchange(shape: tuple[int, ...], dtype: str) -> tuple[list[Event], bool]:
     shape=st.lists(st.integers(0, 5), max_size=5).map(tuple),
     dtype=st.sampled_from(sorted(ITEM_BYTES)),
 )
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_payload_is_numel_times_itemsize(worlds: Worlds, shape: tuple[int, ...], dtype: str) -> None:
     for events, arrived in worlds.run(2, exchange, shape, dtype):
         assert arrived

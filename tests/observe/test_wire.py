@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.observe import SocketCount, WireMeter, WireReading, attribute, store_gate, wire
@@ -87,7 +88,7 @@ def _two_phases(draw: st.DrawFn) -> tuple[int, list[Message], list[Message]]:
 
 
 @given(_two_phases())
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_messages_cost_payload_and_96_at_the_sender_and_48_at_the_receiver_by_peer_and_phase(
     worlds: Worlds, drawn: tuple[int, list[Message], list[Message]]
 ) -> None:

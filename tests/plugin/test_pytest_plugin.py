@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from siglip_verify import assert_equivalent, pytest_plugin
+from siglip_verify.world import Worlds
+
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.xdist_group("plugin")
 BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
@@ -83,24 +86,41 @@ def test_losses_and_functions_run_on_warm_ranks_and_a_rank_that_fails_is_named(s
     assert "exited with status 7" in text
 
 
-def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis_under_xdist(suite: pytest.Pytester) -> None:
+def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_plugin, "_session_worlds", lambda: worlds)
+    with pytest.raises(AssertionError) as failed:
+        assert_equivalent(f"{BROKEN}:WithoutLastHop", exchanges=["bidir"], world_sizes="2", examples=3)
+    text = " ".join(str(failed.value).split())
+    assert "MISMATCH" in text
+    assert "bidir W=2 b=1 d=1" in text
+    assert "the last single hop is missing" in text
+    assert "siglip-verify replay" in text
+
+
+def test_every_process_of_xdist_has_worlds_of_its_own(suite: pytest.Pytester) -> None:
     counts, text = outcomes(
         suite,
-        f"""
+        """
+        import os
         import pytest
-        from siglip_verify import assert_equivalent
 
         @pytest.mark.parametrize("number", [0, 1])
-        def test_the_loss(number):
-            assert_equivalent({str(BROKEN)!r} + ":WithoutLastHop", exchanges=["bidir"], world_sizes="2", examples=3)
+        def test_ranks(world, worker_id, number):
+            with open("ranks", "a") as file:
+                print(worker_id, *world.run(os.getpid), file=file)
         """,
         "-n",
         "2",
+        "--dist",
+        "each",
     )
-    assert counts == {"failed": 2}, text
-    assert "MISMATCH" in text
-    assert "bidir W=2 b=1 d=1" in text
-    assert "siglip-verify replay" in text
+    assert counts == {"passed": 4}, text
+    ranks = {line.partition(" ") for line in (suite.path / "ranks").read_text().splitlines()}
+    by_worker = [set(pids.split()) for _, _, pids in sorted(ranks)]
+    assert [len(pids) for pids in by_worker] == [2, 2], "two workers, each with the same two ranks for both its tests"
+    assert not set.intersection(*by_worker)
 
 
 @pytest.mark.parametrize(

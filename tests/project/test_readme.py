@@ -7,6 +7,7 @@ there.
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,14 +16,11 @@ from pathlib import Path
 import pytest
 from documents import blocks, commands, is_tests, links
 
-from siglip_verify import cli
+from siglip_verify import cli, pytest_plugin
+from siglip_verify.world import Worlds
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-
-
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
 
 
 @pytest.mark.usefixtures("small")
@@ -42,10 +40,12 @@ def test_every_snippet_runs(snippet: str) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("snippet", [snippet for snippet in blocks(README, "python") if is_tests(snippet)])
-def test_every_snippet_of_tests_passes(snippet: str, folder: Path) -> None:
+def test_every_snippet_of_tests_passes(
+    snippet: str, folder: Path, worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_plugin, "_worlds_of", lambda config: worlds)
     (folder / "test_snippet.py").write_text(snippet)
-    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_snippet.py"], folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", "test_snippet.py"]) == 0
 
 
 def test_every_make_target_and_file_that_it_names_is_there() -> None:
@@ -59,16 +59,17 @@ def test_every_make_target_and_file_that_it_names_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("example", ["single_process", "output_dict", "compare_exchanges"])
-def test_every_example_runs(example: str, folder: Path) -> None:
-    done = run([sys.executable, "-W", "error::FutureWarning", str(ROOT / "examples" / f"{example}.py")], folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+def test_every_example_runs(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "examples" / f"{example}.py"), run_name="__main__")
+    assert capsys.readouterr().out
 
 
 def test_the_training_step_runs_under_torchrun_and_the_loss_falls(folder: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = run([*launcher, str(ROOT / "examples" / "training_step.py")], folder)
+    command = [*launcher, str(ROOT / "examples" / "training_step.py")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     losses = [float(value) for value in re.findall(r"global loss ([\d.]+)", done.stdout)]
     assert len(losses) == 3

@@ -7,6 +7,7 @@ from typing import Any
 
 import hypothesis
 import msgspec
+from effort import examples
 from hypothesis import strategies as st
 from msgspec import inspect
 
@@ -406,7 +407,7 @@ def large() -> Report:
 # ------------------------------------------------------------------ all others
 # Whole results are not shrunk: they are large, and the error names the field.
 ANY_RESULT = hypothesis.settings(
-    max_examples=25,
+    examples(25),
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.adapt import LossSpec, Traits
@@ -71,7 +72,7 @@ def steps(exchange: Exchange) -> st.SearchStrategy[Case]:
 
 # ------------------------------------------------------------------ recorded == planned
 @pytest.mark.parametrize("exchange", EXCHANGES)
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_what_is_recorded_is_what_is_planned_event_for_event(
     worlds: Worlds, traits: Traits, exchange: Exchange, data: st.DataObject
@@ -133,7 +134,7 @@ def test_the_wire_carries_what_the_planned_operations_cost_on_gloo_by_phase_and_
     assert wire_by_peer(counted) == modelled_by_peer(case)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     exchange=st.sampled_from(["bidir", "shift", "gather"]),
     world_size=st.integers(2, 5),

@@ -12,7 +12,8 @@ from collections import Counter
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.plan import PHASES, plan
@@ -170,7 +171,7 @@ def test_autograd_rings_on_one_host_take_what_the_formulas_say(exchange: str, ov
         assert computing_s(program) == pytest.approx(world_size * seconds, rel=EXACT)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.sampled_from(RINGS), st.integers(1, 14), st.sampled_from(["full", "half"]), SECONDS, SECONDS,
     st.booleans(), st.sampled_from(PHASES), st.booleans(),
@@ -200,7 +201,7 @@ def pairwise(world_size: int) -> Program:
     return tuple(Loop((Round((Transfer(3e4, offset=step),)),)) for step in range(1, world_size))
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     clusters(), st.integers(1, 4), st.sampled_from([*RINGS, ("pairwise", "")]), SECONDS, st.booleans(),
     st.sampled_from(PHASES),
@@ -236,14 +237,14 @@ PROGRAMS = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(clusters(), st.integers(2, 6), PROGRAMS)
 def test_skipping_changes_nothing_whatever_is_repeated(on: Cluster, hosts: int, program: Program) -> None:
     fabric = Fabric(on, hosts * on.ranks_per_host)
     assert engine.seconds(fabric, program) == pytest.approx(engine.seconds(fabric, program, skip=False), rel=EXACT)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(clusters(), st.integers(2, 4), PROGRAMS)
 def test_one_host_stands_for_all_whatever_is_sent(on: Cluster, hosts: int, program: Program) -> None:
     short = tuple(Loop(loop.rounds, 1 + loop.times % 3) for loop in program)

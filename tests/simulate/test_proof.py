@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.plan import Collective, Hop, Move, Plan, Run, closed_form, lower_bound_bytes, plan
@@ -192,7 +193,7 @@ CHANGES: dict[str, Callable[[Hop], list[Hop]]] = {
 }
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.data(), st.sampled_from(RINGS), st.integers(2, 11), st.sampled_from([*CHANGES, "none"]))
 def test_the_proof_says_what_a_world_of_ranks_shows(
     data: st.DataObject, form: tuple[str, str], world_size: int, change: str

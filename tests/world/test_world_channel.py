@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.world.channel import Channel
@@ -33,7 +34,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
 sizes = st.one_of(st.integers(0, 40), st.sampled_from([1 << 16, (1 << 18) + 1, 1 << 20]))
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(messages=st.lists(st.tuples(sizes, st.integers(0, 255)), max_size=6))
 def test_messages_arrive_as_they_were_posted(messages: list[tuple[int, int]]) -> None:
     expected = [bytes([fill]) * size for size, fill in messages]

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 import world_jobs as jobs
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify.world import LOG_BYTES, WorldError, Worlds, context
@@ -35,7 +36,7 @@ def expected_gradient(world_size: int, seed: int, rows: int, dim: int) -> np.nda
     return total
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(world_size=st.sampled_from([1, 2, 3]), seed=st.integers(0, 2**31), rows=st.integers(1, 9), dim=st.integers(1, 9))
 def test_ranks_compute_and_communicate_as_one_process_would(
     worlds: Worlds, world_size: int, seed: int, rows: int, dim: int

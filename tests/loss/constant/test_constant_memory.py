@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 import torch
 from constant_checks import CASE, EXCHANGES, judge, planned
+from effort import examples
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -35,7 +36,7 @@ def check_messages(case: Case, steps: list[jobs.Step]) -> None:
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_loss_gradients_and_messages_are_those_of_oracle_and_plan(
     worlds: Worlds, exchange: str, data: st.DataObject
 ) -> None:

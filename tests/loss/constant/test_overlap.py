@@ -11,6 +11,7 @@ import constant_jobs as jobs
 import hypothesis
 import pytest
 from constant_checks import CASE, EXCHANGES, judge, table
+from effort import examples
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -47,7 +48,7 @@ BIDIR = {
 @pytest.mark.parametrize("memory", ["autograd", "constant", "recompute"])
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=25)
+@examples(25)
 def test_overlap_changes_no_number(worlds: Worlds, memory: str, exchange: str, data: st.DataObject) -> None:
     upstream = ("one", "scaled") if memory == "constant" else ("one", "by-rank")
     case = data.draw(cases(exchange, range(1, 7), Dimensions(upstream=upstream)))

@@ -12,6 +12,7 @@ import constant_jobs as jobs
 import hypothesis
 import pytest
 from constant_checks import CASE, EXCHANGES, judge, planned
+from effort import examples
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -62,7 +63,7 @@ def test_the_comparison_sends_eight_bytes_to_the_right_in_backward(worlds: World
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=30)
+@examples(30)
 def test_recompute_is_right_whatever_reaches_each_rank(worlds: Worlds, exchange: str, data: st.DataObject) -> None:
     case = data.draw(cases(exchange, range(1, 7), Dimensions(upstream=("by-rank", "scaled"))))
     judge(case, worlds.run(case.world_size, jobs.step, case, RECOMPUTE))
