@@ -42,8 +42,9 @@ class DispatcherBackend:
     The kernels are registered when the process first records and stay: registering them costs as much as a small
     step (2 ms). Between recordings they pass calls on, at 10 us each. `unregister_kernels` takes them out.
 
-    An operation of the functional collectives that reaches no c10d operation is told as unknown, after it was posted.
-    Of an operation that is waited for in C++ alone (DDP's reducer) no return is told.
+    An operation that is defined in the middle of a recording is seen from the next one on. One of the functional
+    collectives that reaches no c10d operation is told as unknown, after it was posted. Of one that is waited for in C++
+    alone (DDP's reducer) no return is told.
     """
 
     def install(self, observer: Observer, *, poison: bool) -> None:
@@ -89,19 +90,27 @@ class _Kernels:
     def __init__(self) -> None:
         self.watch: _Watch | None = None
         self._libraries: list[torch.library.Library] = []
+        self._names: dict[str, list[str]] = {}
 
     def register(self) -> None:
-        """Register a kernel for every operation, unless they are registered."""
-        if not self._libraries:
-            for namespace, ops in operation_names().items():
-                library = torch.library.Library(namespace, "IMPL")
-                self._libraries.append(library)
-                for op in ops:
-                    library.impl(op.removeprefix(f"{namespace}::"), self._kernel(op), KEY, with_keyset=True)
+        """Register a kernel for every operation that has none: also those that came with what is recorded."""
+        names = operation_names()
+        if names is self._names:
+            return
+        for namespace, ops in names.items():
+            new = sorted({*ops} - {*self._names.get(namespace, ())})
+            if not new:
+                continue
+            library = torch.library.Library(namespace, "IMPL")
+            self._libraries.append(library)
+            for op in new:
+                library.impl(op.removeprefix(f"{namespace}::"), self._kernel(op), KEY, with_keyset=True)
+        self._names = names
 
     def unregister(self) -> None:
         """Take every kernel out: torch does so when nothing refers to its library."""
         self._libraries.clear()
+        self._names = {}
 
     def _kernel(self, op: str) -> Kernel:
         if op == WAIT_TENSOR:

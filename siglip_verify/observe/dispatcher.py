@@ -7,6 +7,7 @@ Here: which operations there are, what their arguments are called, and how a ker
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,17 @@ _BELOW = torch._C._dispatch_keyset_full_after(torch._C.DispatchKey.BackendSelect
 _LOCAL = {"c10d::check_for_nan", "_c10d_functional::_wrap_tensor_autograd"}
 
 
-@functools.cache
 def operation_names() -> dict[str, list[str]]:
-    """List by namespace the operations that communicate, and the wait, as the dispatcher names them."""
+    """List by namespace the operations that communicate, and the wait, as the dispatcher names them.
+
+    The same list until something has come that can have brought operations: a module, a definition in Python or a
+    library. To ask the dispatcher itself takes 2 ms, as much as a small step.
+    """
+    return _operation_names((len(sys.modules), len(torch.library._defs), len(torch.ops.loaded_libraries)))
+
+
+@functools.lru_cache(maxsize=1)
+def _operation_names(_: tuple[int, int, int]) -> dict[str, list[str]]:
     names: list[str] = torch._C._dispatch_get_all_op_names()
     return {
         namespace: sorted(name for name in names if name.startswith(f"{namespace}::") and name not in _LOCAL)

@@ -193,14 +193,14 @@ def test_outputs_of_collectives_are_poisoned_too(worlds: Worlds) -> None:
 
 # ------------------------------------------------------------------ everything is seen
 def call_operations_of_no_known_kind() -> list[Event]:
+    """Define them when this process has been recorded before, as the file of a second loss does in a warm rank."""
+    _recording(lambda: dist.all_reduce(torch.ones(1)))
     libraries = []
     for namespace, arguments in (("c10d", "Tensor[] tensors"), ("_c10d_functional", "Tensor[] inputs, str group_name")):
         library = torch.library.Library(namespace, "FRAGMENT")
         library.define(f"mystery_({arguments}) -> ()")
         library.impl("mystery_", lambda *args: None, "CPU")
         libraries.append(library)
-    unregister_kernels()
-    dispatcher.operation_names.cache_clear()
 
     def act() -> None:
         torch.ops.c10d.mystery_([torch.ones(2, 3, dtype=torch.float64)])
@@ -211,7 +211,6 @@ def call_operations_of_no_known_kind() -> list[Event]:
     finally:
         unregister_kernels()
         libraries.clear()
-        dispatcher.operation_names.cache_clear()
 
 
 def test_an_operation_of_no_known_kind_is_recorded_as_unknown(worlds: Worlds) -> None:
