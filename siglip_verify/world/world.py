@@ -53,8 +53,11 @@ class World:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked: not closed, and no rank has died since it last answered."""
-        return not self._is_closed and not any(rank.has_ended for rank in self._ranks)
+        """Whether it can be asked: not closed, and no rank has died since it last answered, nor their template.
+
+        A template takes its ranks along, but the kernel tells of their end when their last thread is gone.
+        """
+        return not self._is_closed and self._template.is_alive and not any(rank.has_ended for rank in self._ranks)
 
     def log(self, rank: int) -> memoryview:
         """Return a rank's log, LOG_BYTES read-only bytes that change as the rank writes.

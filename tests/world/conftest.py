@@ -1,4 +1,4 @@
-"""One pool for the tests of a process, and what is left of processes after their end."""
+"""A deadline for the worlds of a process, and what is left of processes after their end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 from siglip_verify.world import Worlds
 
 
-@pytest.fixture(scope="session")
-def worlds() -> Iterator[Worlds]:
-    with Worlds(timeout_s=10) as pool:
-        yield pool
+@pytest.fixture(autouse=True)
+def _soon(worlds: Worlds) -> Iterator[None]:
+    """The session's worlds have a deadline that comes soon."""
+    usual_s, worlds.timeout_s = worlds.timeout_s, 10
+    yield
+    worlds.timeout_s = usual_s
 
 
 @pytest.fixture
