@@ -89,6 +89,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, suffix: str) -> None:
 
 
 @pytest.mark.xdist_group("check")
+@pytest.mark.usefixtures("warm")
 def test_the_users_own_batch_is_judged_beside_the_drawn_cases(tmp_path: Path) -> None:
     told: list[object] = []
     report = check(

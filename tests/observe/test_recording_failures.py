@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,13 +20,6 @@ from siglip_verify.records import Event
 from siglip_verify.world import WorldError, Worlds, context
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def fragile_worlds() -> Iterator[Worlds]:
-    """A pool of its own, because its worlds are broken."""
-    with Worlds(timeout_s=60) as worlds:
-        yield worlds
 
 
 def reduce_then_hang() -> None:
@@ -47,13 +39,13 @@ def _described(event: Event) -> tuple[str, str, bool]:
 HANGING = [("forward", "all_reduce", True), ("backward", "recv", False)]
 
 
-def test_the_log_is_read_while_its_rank_hangs_and_after_it_was_killed(fragile_worlds: Worlds) -> None:
-    world = fragile_worlds.world(2)
+def test_the_log_is_read_while_its_rank_hangs_and_after_it_was_killed(worlds: Worlds) -> None:
+    world = worlds.world(2)
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            fragile_worlds.run(2, reduce_then_hang)
+            worlds.run(2, reduce_then_hang)
         except WorldError as error:
             errors.append(error)
 
@@ -90,9 +82,9 @@ def die_when_posting() -> None:
             dist.send(torch.ones(1000), 0)
 
 
-def test_the_operation_that_aborts_its_process_is_in_the_log(fragile_worlds: Worlds) -> None:
+def test_the_operation_that_aborts_its_process_is_in_the_log(worlds: Worlds) -> None:
     with pytest.raises(WorldError) as caught:
-        fragile_worlds.run(2, die_when_posting)
+        worlds.run(2, die_when_posting)
     (event,) = read_log(caught.value.logs[0], 0)
     assert (event.kind, event.shape, event.returned_s) == ("recv", (2,), None)
     (event,) = read_log(caught.value.logs[1], 1)

@@ -324,6 +324,7 @@ def test_a_case_that_does_not_fail_again_is_said_to_be_a_race(worlds: Worlds) ->
     assert found.passes_at == (1, 2, 3, 4, 5)
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_counterexample_of_a_run_and_its_replay_carry_the_same_diagnosis() -> None:
     target = f"{HERE / 'broken.py'}:WithoutLastHop"
     (found,) = check(target, exchanges=["bidir"], world_sizes="2-3", examples=8, seed=1).counterexamples

@@ -111,11 +111,12 @@ def test_a_log_that_overflows_is_no_pass_and_is_said_plainly() -> None:
     assert "got 5,000" in on_console(report)
 
 
-def test_a_step_that_does_not_end_shows_what_was_posted_by_then() -> None:
+def test_a_step_that_does_not_end_shows_what_was_posted_by_then(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = LossSpec(target=f"{BROKEN}:DroppedReceive")
-    with Worlds(timeout_s=TIMEOUT_S) as worlds:
-        case = Case(exchange="shift", world_size=2, batch=2, dim=3)
-        counted = count_step(worlds, spec, load_traits(worlds, spec), case)
+    monkeypatch.setattr(worlds, "timeout_s", TIMEOUT_S)
+    counted = count_step(worlds, spec, load_traits(worlds, spec), Case(exchange="shift", batch=2, dim=3))
     assert counted.verdict == "mismatch"
     assert [(event.rank, event.kind) for event in counted.events] == [(0, "send"), (1, "send"), (1, "recv")]
     assert {failure.kind for failure in counted.failures} == {"hung"}
