@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import signal
 import sys
 from typing import NoReturn
 
@@ -11,6 +10,7 @@ import cyclopts
 from cyclopts import App
 from rich.console import Console
 
+from siglip_verify.cli import interrupts
 from siglip_verify.cli.bench import bench
 from siglip_verify.cli.bugs import bugs
 from siglip_verify.cli.calibrate import calibrate
@@ -53,9 +53,10 @@ app.command(completion_of(app))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its code; SIGTERM, which CI systems send to cancel a job, is a Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(exit_code(arguments))
+    """Run the command line and exit with its code."""
+    with interrupts.delivered():
+        code = exit_code(arguments)
+    sys.exit(code)
 
 
 def exit_code(arguments: list[str] | None = None) -> int:

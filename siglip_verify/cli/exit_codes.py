@@ -12,6 +12,7 @@ from collections.abc import Callable
 from cyclopts import CycloptsError
 from rich.console import Console
 
+from siglip_verify.cli import interrupts
 from siglip_verify.cli.output import EXIT_CODES
 from siglip_verify.errors import UsageError
 from siglip_verify.report import ReportFolderError
@@ -28,6 +29,7 @@ def code_of(command: Callable[[], int]) -> int:
     except CycloptsError:
         return USAGE  # cyclopts has printed it
     except KeyboardInterrupt:
+        interrupts.heed()
         errors.print("interrupted", style="yellow")
         return INTERRUPTED
     except (UsageError, ReportFolderError) as error:

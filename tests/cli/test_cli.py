@@ -181,15 +181,18 @@ def test_a_command_that_is_broken_off_exits_with_130_and_leaves_nothing_behind(
 ) -> None:
     command = [sys.executable, "-m", "siglip_verify", *arguments, "--timeout", "60"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("siglip-verify-*/*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(3)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal sends Ctrl-C to all
-    _, errors = process.communicate(timeout=30)
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("siglip-verify-*/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(3)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal sends Ctrl-C to all
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
