@@ -198,13 +198,13 @@ def call_operations_of_no_known_kind() -> list[Event]:
     libraries = []
     for namespace, arguments in (("c10d", "Tensor[] tensors"), ("_c10d_functional", "Tensor[] inputs, str group_name")):
         library = torch.library.Library(namespace, "FRAGMENT")
-        library.define(f"mystery_({arguments}) -> ()")
-        library.impl("mystery_", lambda *args: None, "CPU")
+        library.define(f"enigma_({arguments}) -> ()")
+        library.impl("enigma_", lambda *args: None, "CPU")
         libraries.append(library)
 
     def act() -> None:
-        torch.ops.c10d.mystery_([torch.ones(2, 3, dtype=torch.float64)])
-        torch.ops._c10d_functional.mystery_([torch.ones(2), torch.ones(3)], "the group")
+        torch.ops.c10d.enigma_([torch.ones(2, 3, dtype=torch.float64)])
+        torch.ops._c10d_functional.enigma_([torch.ones(2), torch.ones(3)], "the group")
 
     try:
         return _recording(act)
@@ -216,8 +216,8 @@ def call_operations_of_no_known_kind() -> list[Event]:
 def test_an_operation_of_no_known_kind_is_recorded_as_unknown(worlds: Worlds) -> None:
     (events,) = worlds.run(1, call_operations_of_no_known_kind)
     assert [(e.kind, e.op, e.dtype, e.shape, e.payload_bytes, e.group, e.hop) for e in events] == [
-        ("unknown", "c10d::mystery_", "float64", (2, 3), 48, "", 0),
-        ("unknown", "_c10d_functional::mystery_", "float32", (5,), 20, "the group", 1),
+        ("unknown", "c10d::enigma_", "float64", (2, 3), 48, "", 0),
+        ("unknown", "_c10d_functional::enigma_", "float32", (5,), 20, "the group", 1),
     ]
 
 

@@ -99,6 +99,7 @@ def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis(
     assert "siglip-verify replay" in text
 
 
+@pytest.mark.long
 def test_every_process_of_xdist_has_worlds_of_its_own(suite: pytest.Pytester) -> None:
     counts, text = outcomes(
         suite,
@@ -133,7 +134,7 @@ def test_every_process_of_xdist_has_worlds_of_its_own(suite: pytest.Pytester) ->
 )
 def test_a_wrong_mark_is_a_usage_error(suite: pytest.Pytester, test: str, words: str) -> None:
     suite.makepyfile("import pytest\n" + test)
-    result = suite.runpytest_subprocess("-p", "no:xdist", timeout=60)
+    result = suite.runpytest_inprocess("-p", "no:xdist")
     assert result.ret != 0
     assert words in result.stdout.str() + result.stderr.str()
 

@@ -22,7 +22,12 @@ from .browser import Browser, Page, executable
 pytestmark = pytest.mark.browser
 
 NAMES = ("passing", "mismatching", "unjudged", "hostile")
-SCREENS = [(360, "light", "screen"), (360, "dark", "screen"), (1440, "light", "screen"), (1440, "dark", "screen")]
+SCREENS = [
+    (360, "light", "screen"),
+    (1440, "dark", "screen"),
+    pytest.param(360, "dark", "screen", marks=pytest.mark.long),
+    pytest.param(1440, "light", "screen", marks=pytest.mark.long),
+]
 
 UNLABELLED = """
 (() => {

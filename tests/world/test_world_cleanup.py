@@ -143,10 +143,11 @@ def test_a_signal_to_the_parent_leaves_nothing(
     ("last_line", "status", "error"),
     [
         ("raise ValueError('of the script')", 1, "ValueError: of the script"),
-        (
+        pytest.param(
             "pool.run(3, busy, timeout_s=0.5)",
             1,
             "siglip_verify.world.errors.WorldError: a world of 3 failed after 0.5 s",
+            marks=pytest.mark.long,
         ),
     ],
     ids=["exception", "failed-run"],

@@ -212,37 +212,30 @@ def test_threads_share_a_pool(worlds: Worlds) -> None:
     assert answers == {number: [number] * (1 + number % 3) for number in range(9)}
 
 
-def test_two_pools_have_nothing_in_common(
+def test_two_pools_have_nothing_in_common_and_a_closed_one_starts_anew(
     worlds: Worlds, still_alive: Callable[[Iterable[int], float], set[int]]
 ) -> None:
     with Worlds(timeout_s=10) as other:
         assert other.pids() == ()
         assert other.folder is None
-        pids = {*worlds.run(2, jobs.pid), *other.run(2, jobs.pid)}
-        assert len(pids) == 4
+        other.start()
+        template = other.pids()
+        assert len(template) == 1
+        first = other.run(2, jobs.pid)
+        assert other.pids() == (*template, *first)
+        assert len({*worlds.run(2, jobs.pid), *first}) == 4
         folder = other.folder
         assert folder is not None
         assert folder != worlds.folder
         assert folder.exists()
-        others = other.pids()
-    assert still_alive(others, 1.0) == set()
-    assert not folder.exists()
+        other.close()
+        assert (other.pids(), other.folder) == ((), None)
+        assert still_alive((*template, *first), 1.0) == set()
+        assert not folder.exists()
+        assert other.run(1, jobs.pid) != first[:1]
+        other.close()
+        other.close()
     assert worlds.run(2, jobs.echo, 1) == [1, 1]
-
-
-def test_a_closed_pool_starts_anew() -> None:
-    with Worlds(timeout_s=10) as pool:
-        pool.start()
-        template = pool.pids()
-        assert len(template) == 1
-        first = pool.run(1, jobs.pid)
-        assert pool.pids() == (*template, *first)
-        pool.close()
-        assert pool.pids() == ()
-        assert pool.folder is None
-        assert pool.run(1, jobs.pid) != first
-        pool.close()
-        pool.close()
 
 
 def test_without_a_folder_to_write_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
