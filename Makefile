@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 REPORTS ?= reports
 MINUTES ?= 5
+unexport PYTHONDONTWRITEBYTECODE  # every world's template imports the package: its bytecode is kept
 
 .PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims faults faults-in-a-row soak bench package
 .PHONY: sample pictures precision test test-launched test-long lint format clean

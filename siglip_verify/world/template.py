@@ -36,6 +36,7 @@ PRELOAD = (
     "cloudpickle",
     "siglip_verify.features",
     "siglip_verify.loss",
+    "siglip_verify.observe.c10d",
     "siglip_verify.run.step",
 )
 """Imported before the first fork, so that no rank pays for it."""
