@@ -97,7 +97,7 @@ def test_no_hypothesis_holds_for_right_numbers(world_size: int, needs: tuple[tup
     assert [hypothesis.__name__ for hypothesis in (*MESSAGES, *NUMBERS) if hypothesis(of)] == []
 
 
-@examples(15)
+@examples(10)
 @given(
     st.sampled_from(["loss", "image_grad", "text_grad", "scale_grad", "bias_grad"]),
     st.integers(0, 1 << 20),
@@ -191,7 +191,7 @@ def test_it_names_the_ranks_that_do_not_see_each_other_once(name: str) -> None:
     assert found.matrices[0].values == tuple(map(tuple, counted.tolist()))
 
 
-@examples(15)
+@examples(10)
 @given(st.sampled_from([2, 3, 4]), st.data())
 def test_any_count_of_blocks_is_read_off_and_explains_every_number(world_size: int, data: st.DataObject) -> None:
     shape = (world_size, world_size)
@@ -396,7 +396,7 @@ def test_it_names_where_positives_are_looked_for(name: str) -> None:
     assert (found.cause, found.sentence) == ("labels", f"At W = 4, {sentence}")
 
 
-@examples(15)
+@examples(10)
 @given(st.permutations(range(3)))
 def test_it_names_a_pair_where_positives_do_not_match_row_by_row(order: list[int]) -> None:
     def of_block(i: int, k: int) -> Block:
@@ -669,7 +669,7 @@ def test_it_says_where_text_gradients_go(name: str) -> None:
     assert (found.cause, found.sentence) == (cause, f"At W = 4, {sentence}")
 
 
-@examples(15)
+@examples(10)
 @given(st.lists(st.integers(0, 2), min_size=9, max_size=9))
 def test_any_way_home_is_read_off_although_remote_blocks_look_alike_to_the_probe(targets: list[int]) -> None:
     reached = np.array(targets).reshape(3, 3)

@@ -254,7 +254,7 @@ def assert_half(case: Case, shares: Sequence[Share]) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_right_form_uses_at_most_half_its_bound(dtype: Any):
-    judged, effort = 0, examples(100)
+    judged, effort = 0, examples(60)
 
     @effort
     @given(

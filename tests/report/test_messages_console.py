@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -68,6 +69,7 @@ def test_no_text_from_outside_reaches_the_terminal_as_it_is() -> None:
     assert not {"\x1b", "\x00", "\u202e"} & set(shown(steps.hostile()))
 
 
+@examples(20)
 @given(step=steps.steps(), width=st.integers(40, 200))
 def test_any_step_can_be_shown_and_every_operation_is_in_its_hops(step: StepMessages, width: int) -> None:
     text = shown(steps.report(step), width)

@@ -72,7 +72,7 @@ def steps(exchange: Exchange) -> st.SearchStrategy[Case]:
 
 # ------------------------------------------------------------------ recorded == planned
 @pytest.mark.parametrize("exchange", EXCHANGES)
-@examples(25)
+@examples(15)
 @given(data=st.data())
 def test_what_is_recorded_is_what_is_planned_event_for_event(
     worlds: Worlds, traits: Traits, exchange: Exchange, data: st.DataObject
@@ -134,7 +134,7 @@ def test_the_wire_carries_what_the_planned_operations_cost_on_gloo_by_phase_and_
     assert wire_by_peer(counted) == modelled_by_peer(case)
 
 
-@examples(25)
+@examples(15)
 @given(
     exchange=st.sampled_from(["bidir", "shift", "gather"]),
     world_size=st.integers(2, 5),

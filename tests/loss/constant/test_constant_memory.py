@@ -36,7 +36,7 @@ def check_messages(case: Case, steps: list[jobs.Step]) -> None:
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@examples(60)
+@examples(35)
 def test_loss_gradients_and_messages_are_those_of_oracle_and_plan(
     worlds: Worlds, exchange: str, data: st.DataObject
 ) -> None:

@@ -48,7 +48,7 @@ BIDIR = {
 @pytest.mark.parametrize("memory", ["autograd", "constant", "recompute"])
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@examples(25)
+@examples(15)
 def test_overlap_changes_no_number(worlds: Worlds, memory: str, exchange: str, data: st.DataObject) -> None:
     upstream = ("one", "scaled") if memory == "constant" else ("one", "by-rank")
     case = data.draw(cases(exchange, range(1, 7), Dimensions(upstream=upstream)))

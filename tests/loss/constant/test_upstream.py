@@ -63,7 +63,7 @@ def test_the_comparison_sends_eight_bytes_to_the_right_in_backward(worlds: World
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @hypothesis.given(data=st.data())
-@examples(30)
+@examples(20)
 def test_recompute_is_right_whatever_reaches_each_rank(worlds: Worlds, exchange: str, data: st.DataObject) -> None:
     case = data.draw(cases(exchange, range(1, 7), Dimensions(upstream=("by-rank", "scaled"))))
     judge(case, worlds.run(case.world_size, jobs.step, case, RECOMPUTE))

@@ -38,7 +38,7 @@ SIZES = st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any)
 @hypothesis.given(
     sizes=SIZES, dim=st.integers(1, 9), seed=st.integers(0, 99), chunk_size=st.integers(0, 3), by_rank=st.booleans()
 )
-@examples(20)
+@examples(12)
 def test_every_form_is_right_for_any_sizes(
     worlds: Worlds, options: jobs.Options, sizes: list[int], dim: int, seed: int, chunk_size: int, by_rank: bool
 ) -> None:
