@@ -73,7 +73,7 @@ test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 test-launched: $(READY)  ## Run the long tests of ranks that a launcher starts
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long tests/world/joined
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long tests/world/joined tests/project/test_readme.py
 
 test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out, and every test on ten times the examples
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long

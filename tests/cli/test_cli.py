@@ -28,12 +28,6 @@ OURS = "siglip_verify.loss:SigLipLoss"
 BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
 
 
-def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process of its own, which starts worlds of its own and ends them."""
-    command = [sys.executable, "-m", "siglip_verify", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, **options)
-
-
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["--help"]) == 0
     assert "Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown" in " ".join(capsys.readouterr().out.split())
@@ -70,16 +64,15 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path) -> None:
-    done = run("check", "--loss", OURS, "--exchanges", "bidir,gather", "--world-sizes", "1-2",
-               "--examples", "6", "--report-dir", str(tmp_path / "out"),
-               env=os.environ | {"TMPDIR": str(tmp_path)})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["out"], "no temporary folder is left"
-    assert "PASS" in done.stdout
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+@pytest.mark.usefixtures("warm")
+def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sought = ["--exchanges", "bidir,gather", "--world-sizes", "1-2", "--examples", "6"]
+    assert cli.exit_code(["check", "--loss", OURS, *sought, "--report-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "PASS" in shown
+    report = json.loads((tmp_path / "report.json").read_text())
     assert (report["verdict"], report["settings"]["world sizes"]) == ("pass", "1-2")
-    assert "\x1b" not in done.stdout, "plain text where there is no terminal"
+    assert "\x1b" not in shown, "plain text where there is no terminal"
 
 
 @pytest.mark.usefixtures("warm")

@@ -28,7 +28,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def outcomes(suite: pytest.Pytester, code: str, *options: str) -> tuple[dict[str, int], str]:
     suite.makepyfile(code)
-    result = suite.runpytest_subprocess(*options, timeout=110)
+    result = suite.runpytest_inprocess(*(options or ("-p", "no:xdist")))
     return result.parseoutcomes(), result.stdout.str()
 
 

@@ -66,6 +66,7 @@ def test_every_example_runs(example: str, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out
 
 
+@pytest.mark.long  # of `make test-launched`
 def test_the_training_step_runs_under_torchrun_and_the_loss_falls(folder: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, str(ROOT / "examples" / "training_step.py")]

@@ -232,6 +232,7 @@ def test_any_result_has_a_printable_page_with_names_that_are_used_once(report: R
 
 
 # ------------------------------------------------------------------ the same bytes
+@pytest.mark.long  # `make package` compares the page of a check with one that is made again
 def test_the_page_made_again_from_json_in_another_process_is_the_same(tmp_path: Path) -> None:
     reports = [samples.mismatching(), samples.hostile()]
     paths = [tmp_path / f"{index}.json" for index in range(len(reports))]

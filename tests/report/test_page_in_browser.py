@@ -7,6 +7,7 @@ Each check is shown to fail on a page with the fault that it looks for.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,16 @@ from .browser import Browser, Page, executable
 pytestmark = pytest.mark.browser
 
 NAMES = ("passing", "mismatching", "unjudged", "hostile")
-SCREENS = [
-    (360, "light", "screen"),
-    (1440, "dark", "screen"),
-    pytest.param(360, "dark", "screen", marks=pytest.mark.long),
-    pytest.param(1440, "light", "screen", marks=pytest.mark.long),
+PHONE_BY_DAY, DESK_BY_NIGHT = (360, "light"), (1440, "dark")
+LOOKS = [
+    ("passing", *PHONE_BY_DAY),
+    ("mismatching", *DESK_BY_NIGHT),
+    ("unjudged", *PHONE_BY_DAY),
+    ("hostile", *DESK_BY_NIGHT),
 ]
+OTHER_LOOKS = [
+    look for look in itertools.product(NAMES, (360, 1440), ("light", "dark")) if look not in LOOKS
+]  # taken by `make test-long`
 
 UNLABELLED = """
 (() => {
@@ -111,14 +116,15 @@ def open_details(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
 
 
-@pytest.mark.parametrize(("width", "scheme", "media"), SCREENS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"), [*LOOKS, *(pytest.param(*look, marks=pytest.mark.long) for look in OTHER_LOOKS)]
+)
 def test_the_page_is_quiet_fits_and_can_be_read(
-    browser: Browser, tmp_path: Path, name: str, width: int, scheme: str, media: str
+    browser: Browser, tmp_path: Path, name: str, width: int, scheme: str
 ) -> None:
     path = written(tmp_path, name)
     with browser.page() as page:
-        page.load(path, width=width, scheme=scheme, media=media)
+        page.load(path, width=width, scheme=scheme)
         open_details(page)
         assert page.evaluate(TOO_WIDE) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -189,7 +189,7 @@ pool.close()
     assert "belong to the process that forked this one" in output
 
 
-@pytest.mark.parametrize("how", ["-c", *(pytest.param(how, marks=pytest.mark.long) for how in ("script.py", "-"))])
+@pytest.mark.parametrize("how", ["script.py", *(pytest.param(how, marks=pytest.mark.long) for how in ("-c", "-"))])
 def test_worlds_work_from_a_script_without_a_main_guard(tmp_path: Path, still_alive: StillAlive, how: str) -> None:
     (tmp_path / "script.py").write_text(PLAIN)
     process = start([how, PLAIN] if how == "-c" else [how], tmp_path, stdin=PLAIN if how == "-" else None)
