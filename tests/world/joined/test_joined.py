@@ -20,7 +20,8 @@ from siglip_verify.records import CaseResult, RankFailure
 from siglip_verify.result import Report
 from siglip_verify.world.joined import Place
 
-pytestmark = [pytest.mark.xdist_group("joined"), pytest.mark.long]  # `make test-launched` runs them
+# `make test-launched` runs them; that all of `check` passes on four ranks of torchrun is `make verify-launched`.
+pytestmark = [pytest.mark.xdist_group("joined"), pytest.mark.long]
 THREADS = {"OMP_NUM_THREADS": "1"}
 OURS = ("--loss", "siglip_verify.loss:SigLipLoss")
 
@@ -83,12 +84,6 @@ def test_a_rank_that_is_killed_ends_the_run_at_once_and_is_named(tmp_path: Path)
     assert ended.report.elapsed_s < 30, "torchrun kills 30 s after its SIGTERM"
 
 
-def test_all_of_torchrun_standalone_passes_on_ours_and_open_clips_loss(tmp_path: Path) -> None:
-    ended = torchrun(tmp_path, ["check", "--examples", "16", "--seed", "2", "--timeout", "60"])
-    assert ended.launchers == [0], ended.output
-    assert {loss.verdict for loss in ended.report.losses} == {"pass"}
-
-
 def test_a_case_that_does_not_fit_in_memory_is_unknown_and_the_run_goes_on(tmp_path: Path) -> None:
     """Under a launcher that only sets the variables: rank 0 serves the store."""
     ended = plainly(tmp_path, check("--examples", "16", "--exchanges", "bidir,shift", loss="OutOfMemory"), ranks=2)
@@ -104,7 +99,12 @@ def test_a_case_that_does_not_fit_in_memory_is_unknown_and_the_run_goes_on(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("loss", "kind", "words"), [("Sleeping", "hung", "time.sleep"), ("Stopped", "stopped", "SIGSTOP")]
+    ("loss", "kind", "words"),
+    [
+        ("Sleeping", "hung", "time.sleep"),
+        # torchrun waits 30 s for a rank that is stopped: beside the others
+        pytest.param("Stopped", "stopped", "SIGSTOP", marks=pytest.mark.xdist_group("stopped")),
+    ],
 )
 def test_a_rank_that_never_answers_is_named_and_the_others_still_end_with_the_verdict(
     tmp_path: Path, loss: str, kind: str, words: str
