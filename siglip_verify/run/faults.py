@@ -131,7 +131,7 @@ class _FaultRun:
         if result.verdict != "pass":
             if lasting := pids & self._place.processes():
                 wrong.append(f"{len(lasting)} processes of the broken world live on")
-            if folder.exists():
+            if folder is not None and folder.exists():
                 wrong.append("the folder of the broken world is left")
         return FaultOutcome(
             fault=fault,

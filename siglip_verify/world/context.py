@@ -21,14 +21,14 @@ class RankContext:
         world_size: Number of ranks.
         log: LOG_BYTES writable bytes that the parent reads at any time, also after this rank's death. Zero at first;
             the world never clears them.
-        folder: Private folder of this world, shared by its ranks and removed with it; in a launcher's rank its own.
+        folder: Private folder of this world, shared by its ranks and removed with it. None in a launcher's ranks.
         device: Where this rank computes, as torch writes it.
     """
 
     rank: int
     world_size: int
     log: memoryview
-    folder: Path
+    folder: Path | None = None
     device: str = "cpu"
 
 

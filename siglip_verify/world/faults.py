@@ -85,8 +85,10 @@ def _fill_folder(fault: Fault) -> None:
 
 
 def _lose_folder(fault: Fault) -> None:
-    shutil.rmtree(context().folder.parent)
-    (context().folder / "note").write_text("a rank's note")
+    folder = context().folder
+    assert folder is not None, "faults are set off in worlds of our own"
+    shutil.rmtree(folder.parent)
+    (folder / "note").write_text("a rank's note")
 
 
 def _print(fault: Fault) -> None:

@@ -15,8 +15,8 @@ class WarmWorld(Protocol):
         ...
 
     @property
-    def folder(self) -> Path:
-        """A private folder of its ranks on this host."""
+    def folder(self) -> Path | None:
+        """The private folder of its ranks; None where they have none."""
         ...
 
     @property

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -58,11 +57,6 @@ class Crew:
         if missing:
             raise WorldError((), place.world_size, reason=f"{name_ranks(missing)} did not join the process group")
         return self._board.members()
-
-    @property
-    def folder(self) -> Path:
-        """This rank's private folder."""
-        return self._jobs.folder
 
     def do(self, job: Form | Work, timeout_s: float) -> tuple[list[Any], list[memoryview]]:
         """Have ranks 0 .. W-1 do a job; return their values and their logs, in rank order.

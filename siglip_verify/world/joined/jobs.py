@@ -21,7 +21,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -53,15 +52,9 @@ class Jobs:
         self._made_group = not dist.is_initialized()
         self._device = _device(place)
         self._log = memoryview(bytearray(LOG_BYTES))
-        self._folder = tempfile.TemporaryDirectory(prefix="siglip-verify-")
         self._groups: dict[int, dist.ProcessGroup] = {}
         self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
         self._thread.start()
-
-    @property
-    def folder(self) -> Path:
-        """This rank's private folder, removed in the end."""
-        return Path(self._folder.name)
 
     @property
     def is_running(self) -> bool:
@@ -82,7 +75,6 @@ class Jobs:
 
         A group of which a rank is gone may hold its other ranks for minutes.
         """
-        self._folder.cleanup()
         self._thread.join(_END_S)
         if not orderly or self._thread.is_alive():
             sys.stdout.flush()
@@ -147,7 +139,7 @@ class Jobs:
     @contextlib.contextmanager
     def _as_world(self, world_size: int) -> Generator[None]:
         """Make a group the default one, here and in what a loss may read."""
-        enter(RankContext(self._place.rank, world_size, self._log, self.folder, str(self._device)))
+        enter(RankContext(self._place.rank, world_size, self._log, device=str(self._device)))
         everyone, usual = distributed_c10d.GroupMember.WORLD, os.environ["WORLD_SIZE"]
         distributed_c10d._update_default_pg(self._groups[world_size])
         os.environ["WORLD_SIZE"] = str(world_size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -123,9 +122,9 @@ class JoinedWorld:
         return self._world_size
 
     @property
-    def folder(self) -> Path:
-        """The private folder of rank 0, which is its alone."""
-        return self._crew.folder
+    def folder(self) -> None:
+        """None: nobody would remove the folder of a rank that is killed."""
+        return None
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -47,7 +47,10 @@ def plainly(folder: Path, arguments: Sequence[str], *, ranks: int) -> Ended:
 
 
 def _run(folder: Path, launchers: Sequence[tuple[list[str], dict[str, str]]], arguments: Sequence[str]) -> Ended:
+    """Run and wait; whatever becomes of the ranks, none may leave a folder behind."""
     started_s = time.monotonic()
+    temporary = folder / "temporary"
+    temporary.mkdir()
     reports = ["--report-dir", str(folder / "reports"), "--report", "json"]
     usual = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
     with ExitStack() as stack:
@@ -55,7 +58,7 @@ def _run(folder: Path, launchers: Sequence[tuple[list[str], dict[str, str]]], ar
         processes = [
             subprocess.Popen(
                 [*command, str(ENDS), str(folder), *arguments, *reports],
-                env=usual | variables | {"OMP_NUM_THREADS": "1"},
+                env=usual | variables | {"OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)},
                 stdout=output,
                 stderr=output,
             )
@@ -64,6 +67,7 @@ def _run(folder: Path, launchers: Sequence[tuple[list[str], dict[str, str]]], ar
         for process in processes:
             stack.callback(process.kill)
         codes = [process.wait(LIMIT_S) for process in processes]
+    assert not list(temporary.glob("siglip-verify-*")), "a folder of our own is left"
     return Ended(
         launchers=codes,
         codes={int(path.name.removeprefix("rank-")): int(path.read_text()) for path in folder.glob("rank-*")},
