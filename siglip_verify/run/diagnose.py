@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,7 +57,22 @@ def diagnose_mismatch(judge: CaseJudge, found: CaseResult) -> Diagnosis:
         judge: Judges cases of this loss.
         found: A case that fails, as small as can be.
     """
-    return _Runs(judge, found).diagnosis()
+    try:
+        return _Runs(judge, found).diagnosis()
+    except Exception as error:  # the case fails whatever can be said of it, and the verdict must not be lost
+        return _failed(found, error)
+
+
+def _failed(found: CaseResult, error: Exception) -> Diagnosis:
+    """Say that the diagnosis itself failed, and why."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Diagnosis(
+        sentence=f"the loss fails, and so does its diagnosis, with {type(error).__name__}: {error}",
+        cause="diagnosis-failed",
+        evidence=(Clue(title="raised in", text=f"{last.name}, {last.filename}:{last.lineno}"),),
+        smallest_world_size=found.case.world_size,
+        smallest_batch=found.case.batch,
+    )
 
 
 class _Runs:

@@ -386,6 +386,7 @@ LABELS: dict[str, tuple[Array, str]] = {
         np.eye(4) + np.eye(4)[:, [1, 0, 2, 3]] * [[1], [0], [0], [0]],
         "rank 0 labels the diagonal against ranks 0 and 1 positive",
     ),
+    "at all ranks but one": (np.diag([1, 0, 1, 1]), "rank 1 labels no pair positive"),
 }
 
 

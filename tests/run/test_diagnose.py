@@ -337,6 +337,21 @@ def test_the_counterexample_of_a_run_and_its_replay_carry_the_same_diagnosis() -
     assert again.diagnosis == found.diagnosis
 
 
+def test_a_diagnosis_that_fails_costs_no_verdict_and_says_why(monkeypatch: pytest.MonkeyPatch, worlds: Worlds) -> None:
+    def broken(evidence: object) -> Diagnosis:
+        raise IndexError("the deliberate error")
+
+    monkeypatch.setattr("siglip_verify.run.diagnose.diagnose", broken)
+    report = check(
+        f"{HERE / 'broken.py'}:WithoutLastHop", exchanges=["bidir"], world_sizes="2", examples=4, seed=1, worlds=worlds
+    )
+    (found,) = report.counterexamples
+    assert report.verdict == "mismatch"
+    assert found.diagnosis is not None
+    assert found.diagnosis.cause == "diagnosis-failed"
+    assert "IndexError: the deliberate error" in found.diagnosis.sentence
+
+
 # ------------------------------------------------------------------ the cases of a diagnosis
 @given(st.integers(1, 64))
 def test_a_telling_batch_makes_every_factor_another_number(world_size: int) -> None:

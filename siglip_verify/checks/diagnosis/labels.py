@@ -52,12 +52,18 @@ def _said_by_block(blocks: Array) -> str:
         on_its_host = (source == np.arange(num_ranks) % modulus).all()
         return words.each_rank(said, blocks) + (f": rank modulo {modulus} is taken for the rank" if on_its_host else "")
     said = [
-        f"rank {rank} labels the diagonal against {words.ranks(np.flatnonzero(row))} positive"
-        if (row - mine).any()
-        else ""
+        _said_of_rank(rank, row) if (row - mine).any() else ""
         for rank, (row, mine) in enumerate(zip(blocks, own, strict=True))
     ]
     return words.each_rank(said, blocks)
+
+
+def _said_of_rank(rank: int, row: Array) -> str:
+    """Say against whose texts a rank labels the diagonal positive, if against any."""
+    sources = np.flatnonzero(row)
+    if not sources.size:
+        return f"rank {rank} labels no pair positive"
+    return f"rank {rank} labels the diagonal against {words.ranks(sources)} positive"
 
 
 def _first_wrong_pair(found: Array) -> str:
