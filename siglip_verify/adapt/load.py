@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,11 +19,13 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from siglip_verify.adapt.neighbours import Neighbours
 from siglip_verify.adapt.spec import Argument, LossSpec, LossSpecError, is_file
 
 Kind = Literal["class", "factory", "function"]
 
 RANK, WORLD_SIZE, EXCHANGE = "rank", "world_size", ("dist_impl", "exchange")
+_NEIGHBOURS = Neighbours()
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -48,6 +51,7 @@ def load(spec: LossSpec) -> Any:
         LossSpecError: No such module, file or attribute, or its import raises; the cause says which.
     """
     place, _, attribute = spec.target.rpartition(":")
+    _NEIGHBOURS.of(Path(place).parent if is_file(place) else None)
     try:
         module = _load_file(place) if is_file(place) else importlib.import_module(place)
     except Exception as error:
@@ -64,12 +68,12 @@ def load(spec: LossSpec) -> Any:
 @functools.cache
 def _load_file(place: str) -> ModuleType:
     path = Path(place)
-    module_spec = importlib.util.spec_from_file_location(f"_siglip_verify_user_{path.stem}", path)
+    name = f"_siglip_verify_user_{path.stem}_{zlib.crc32(place.encode()):08x}"  # two files may have one name
+    module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
         raise ImportError(f"{path} is not a Python source file")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module
-    sys.path.insert(0, str(path.parent))  # the file may import its neighbours, as it would when run as a script
     module_spec.loader.exec_module(module)
     return module
 
@@ -135,7 +139,18 @@ def _value(argument: Argument) -> Any:
 
 
 def _parameters(loaded: Callable[..., Any]) -> list[str]:
-    return [p.name for p in inspect.signature(loaded).parameters.values() if p.kind not in _VARIADIC]
+    """Name what can be given by keyword; a constructor that takes any keyword is read as handing on to its base's."""
+    names: dict[str, None] = {}
+    for each in _constructors(loaded) if isinstance(loaded, type) else (loaded,):
+        names |= dict.fromkeys(p.name for p in inspect.signature(each).parameters.values() if p.kind not in _VARIADIC)
+        if not _takes_any(each):
+            break
+    return list(names)
+
+
+def _constructors(loaded: type) -> list[Callable[..., Any]]:
+    """List a class and those of its bases with constructors of their own in Python, in the order of `super()`."""
+    return [loaded, *(base for base in loaded.__mro__[1:] if inspect.isfunction(vars(base).get("__init__")))]
 
 
 def _takes_any(loaded: Callable[..., Any]) -> bool:

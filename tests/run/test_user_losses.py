@@ -1,0 +1,62 @@
+"""Losses as users write them: files beside each other, constructors that hand on, calls that leave something behind.
+
+Oracle: each file is right or wrong by what it multiplies our loss with, or by what it does beside it. Sees: a loss that
+is judged with another's modules, one that does not get its rank, one whose second step is wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from siglip_verify.result import Report
+from siglip_verify.run import check
+from siglip_verify.world import Worlds
+
+pytestmark = pytest.mark.xdist_group("check")
+
+WEIGHED = """
+from siglip_verify.loss import SigLipLoss
+{above}
+
+class Loss(SigLipLoss):
+    def forward(self, *args):
+        {inside}
+        return FACTOR * super().forward(*args)
+"""
+
+HANDING_ON = """
+from siglip_verify.loss import SigLipLoss
+
+class Loss(SigLipLoss):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+"""
+
+
+def loss_file(folder: Path, text: str, **modules: str) -> str:
+    """Write a loss file and its neighbours, and return its target."""
+    folder.mkdir(exist_ok=True)
+    for name, source in {"loss": text, **modules}.items():
+        (folder / f"{name}.py").write_text(source)
+    return f"{folder / 'loss.py'}:Loss"
+
+
+def checked(worlds: Worlds, *targets: str, world_sizes: str = "1-2", examples: int = 2) -> Report:
+    return check(targets, exchanges=["bidir"], world_sizes=world_sizes, examples=examples, seed=1, worlds=worlds)
+
+
+@pytest.mark.parametrize("place", ["above", "inside"])
+def test_each_file_has_the_neighbours_that_lie_beside_it(worlds: Worlds, tmp_path: Path, place: str) -> None:
+    text = WEIGHED.format(**{"above": "", "inside": "pass", place: "from helper import FACTOR"})
+    right = loss_file(tmp_path / "right", text, helper="FACTOR = 1.0")
+    wrong = loss_file(tmp_path / "wrong", text, helper="FACTOR = 2.0")
+    verdicts = [loss.verdict for loss in checked(worlds, right, wrong, right).losses]
+    assert verdicts == ["pass", "mismatch", "pass"]
+
+
+def test_a_constructor_that_hands_on_what_it_is_given_gets_rank_and_exchange(worlds: Worlds, tmp_path: Path) -> None:
+    (loss,) = checked(worlds, loss_file(tmp_path, HANDING_ON), world_sizes="2").losses
+    assert loss.verdict == "pass"
+    assert "exchanges" not in {left.what for left in loss.left_out}
