@@ -2,9 +2,19 @@
 
 from siglip_verify.adapt.adapted import AdaptedLoss
 from siglip_verify.adapt.load import Traits, traits
-from siglip_verify.adapt.spec import OPEN_CLIP, OURS, Argument, LossSpec, LossSpecError, open_clip_installed, resolve
+from siglip_verify.adapt.spec import (
+    OF_EACH_CASE,
+    OPEN_CLIP,
+    OURS,
+    Argument,
+    LossSpec,
+    LossSpecError,
+    open_clip_installed,
+    resolve,
+)
 
 __all__ = [
+    "OF_EACH_CASE",
     "OPEN_CLIP",
     "OURS",
     "AdaptedLoss",

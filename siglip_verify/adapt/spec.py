@@ -18,6 +18,9 @@ Reduction = Literal["mean", "sum"]
 Normalizer = Literal["b", "N", "N/W", "b*b", "1"]
 Argument = str | int | float | bool | None
 
+OF_EACH_CASE = ("rank", "world_size", "dist_impl", "exchange", "chunk_size")
+"""Arguments that a loss gets from each case, as far as it takes them."""
+
 OURS = "siglip_verify.loss:SigLipLoss"
 OPEN_CLIP = "open_clip"
 
@@ -27,7 +30,8 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         target: `package.module:attribute` or `path/to/file.py:attribute`.
-        args: Extra keyword arguments for the constructor or factory; the text `torch.float32` is that dtype.
+        args: Extra keyword arguments for the constructor or factory; the text `torch.float32` is that dtype. Not those
+            that each case brings (`OF_EACH_CASE`).
         reduction: How the ranks' local losses make the global loss (and their scale and bias gradients the global
             ones): their mean, as DistributedDataParallel does, or their sum.
         normalizer: What a rank's sum over its pairs is divided by: b, N (the rows of all ranks, W b where all have as

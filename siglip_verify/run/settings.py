@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import msgspec
 
 from siglip_verify import given
-from siglip_verify.adapt import OPEN_CLIP, Argument, LossSpec, LossSpecError, open_clip_installed, resolve
+from siglip_verify.adapt import OF_EACH_CASE, OPEN_CLIP, Argument, LossSpec, LossSpecError, open_clip_installed, resolve
 from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
 from siglip_verify.run.declare import exchanges_of, with_own_convention
@@ -199,6 +199,10 @@ def _usual(exchanges: tuple[Exchange, ...], examples: int | None, of: Profile) -
 def _resolved(spec: LossSpec) -> LossSpec:
     if spec.log_scale and spec.scale_parameter is None:
         raise LossSpecError("log_scale speaks of the parameter that holds the scale: name it with --scale-parameter")
+    for name in OF_EACH_CASE:
+        if name in spec.args:
+            said = "name exchanges with --exchanges" if name in ("dist_impl", "exchange") else "leave it out"
+            raise LossSpecError(f"each case brings its own {name}; got {name}={spec.args[name]!r}: {said}")
     return with_own_convention(msgspec.structs.replace(spec, target=resolve(spec.target)))
 
 

@@ -122,6 +122,12 @@ def test_an_argument_that_a_loss_does_not_take_is_named() -> None:
         check(LossSpec(args={"colour": 1}), world_sizes="1", examples=1)
 
 
+@pytest.mark.parametrize(("name", "mend"), [("dist_impl", "name exchanges with --exchanges"), ("chunk_size", "leave")])
+def test_an_argument_that_each_case_brings_cannot_be_declared(name: str, mend: str) -> None:
+    with pytest.raises(LossSpecError, match=f"each case brings its own {name}; got {name}=2: {mend}"):
+        check(LossSpec(args={name: 2}), world_sizes="1", examples=1)
+
+
 @pytest.mark.parametrize("name", ["NotANumber", "WithoutGradient"])
 def test_nan_and_a_missing_gradient_are_mismatches(name: str) -> None:
     report = check(path_of(name), exchanges=["shift"], world_sizes="2", examples=3, seed=1)
