@@ -33,6 +33,7 @@ class RankRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one rank computed in one step: everything as float64, exactly as the rank's dtype held it.
 
     A gradient is None where the rank's leaf had none after backward. Arrays: image_grad and text_grad [b, d].
+    `changed_inputs` names those of images, texts, scale and bias that did not hold the same numbers after the step.
     """
 
     rank: int
@@ -41,6 +42,7 @@ class RankRecord(msgspec.Struct, frozen=True, kw_only=True):
     text_grad: NDArray[np.float64] | None
     scale_grad: float | None
     bias_grad: float | None
+    changed_inputs: tuple[str, ...] = ()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +135,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault in what was sent, by name, whatever the numbers say. Always a mismatch."""
+    """A fault in what was sent, kept or overwritten, by name, whatever the numbers say. Always a mismatch."""
 
     name: str
     detail: str

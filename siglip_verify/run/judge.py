@@ -13,6 +13,7 @@ from siglip_verify.case import Case
 from siglip_verify.checks import equivalence
 from siglip_verify.checks.expected import expected
 from siglip_verify.checks.failures import located
+from siglip_verify.checks.inputs import unchanged
 from siglip_verify.checks.step_messages import findings_of
 from siglip_verify.records import CaseResult, Event, Finding, RankRecord, Share, Verdict
 from siglip_verify.run import step
@@ -84,7 +85,9 @@ class CaseJudge:
             shares, failures = self._shares(case, records), ()
             logs = read_logs(self.worlds.logs(case.world_size), since_s)
         failures += logs.overflowed
-        findings = findings_of(case, logs.events, form=self._form, failures=failures, past_forward=logs.past_forward)
+        findings = unchanged(records) + findings_of(
+            case, logs.events, form=self._form, failures=failures, past_forward=logs.past_forward
+        )
         if findings and not failures:
             self.worlds.discard(case.world_size)  # what was sent and never received would reach the next step
         result = CaseResult(

@@ -85,6 +85,9 @@ def wire_meter() -> WireMeter:
 _GATES: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
 
 
+_INPUTS = ("the images", "the texts", "the scale", "the bias")
+
+
 class Prepared(NamedTuple):
     """A loss on this rank, and its part of a case as leaves: images, texts, scale, bias."""
 
@@ -125,6 +128,7 @@ def _step(
     try:
         prepared = prepare(spec, loss_traits, case)
         image, text, scale, bias = prepared.leaves
+        handed = [leaf.detach().clone() for leaf in prepared.leaves]
         with recorder:
             with _phase("forward", *observers, recorder):
                 value = prepared.forward()
@@ -141,6 +145,9 @@ def _step(
         text_grad=_array(text.grad),
         scale_grad=scale_grad,
         bias_grad=bias_grad,
+        changed_inputs=tuple(
+            name for name, leaf, was in zip(_INPUTS, prepared.leaves, handed, strict=True) if not torch.equal(leaf, was)
+        ),
     )
 
 

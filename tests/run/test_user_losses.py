@@ -26,6 +26,16 @@ class Loss(SigLipLoss):
         return FACTOR * super().forward(*args)
 """
 
+OVERWRITING = """
+from siglip_verify.loss import SigLipLoss
+
+class Loss(SigLipLoss):
+    def forward(self, image, text, scale, bias):
+        value = super().forward(image.clone(), text, scale, bias)
+        if self.rank == 1:
+            image.data.fill_(7.0)  # which no number of this step shows
+        return value
+"""
 HANDING_ON = """
 from siglip_verify.loss import SigLipLoss
 
@@ -60,3 +70,17 @@ def test_a_constructor_that_hands_on_what_it_is_given_gets_rank_and_exchange(wor
     (loss,) = checked(worlds, loss_file(tmp_path, HANDING_ON), world_sizes="2").losses
     assert loss.verdict == "pass"
     assert "exchanges" not in {left.what for left in loss.left_out}
+
+
+def test_a_loss_that_overwrites_its_callers_features_is_a_mismatch_whatever_its_numbers(
+    worlds: Worlds, tmp_path: Path
+) -> None:
+    report = checked(worlds, loss_file(tmp_path, OVERWRITING), world_sizes="2")
+    (found,) = report.counterexamples
+    (finding,) = found.result.findings
+    assert report.verdict == "mismatch"
+    assert (finding.name, finding.rank) == ("input-changed", 1)
+    assert found.diagnosis is not None
+    assert found.diagnosis.sentence.endswith(
+        "the loss overwrites what its caller handed it (rank 1: after the step the images held other numbers)"
+    )

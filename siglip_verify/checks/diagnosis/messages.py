@@ -32,18 +32,24 @@ def messages_at_fault(evidence: Evidence) -> Statement | None:
     return _said(evidence, _CAUSES)
 
 
+def inputs_overwritten(evidence: Evidence) -> Statement | None:
+    """A finding names the inputs that were overwritten."""
+    meanings = {"input-changed": "the loss overwrites what its caller handed it"}
+    return _said(evidence, meanings, prefix="")
+
+
 def messages_that_differ(evidence: Evidence) -> Statement | None:
     """The numbers say nothing, and messages are missing or not those of the plan."""
     return _said(evidence, _CONSEQUENCES)
 
 
-def _said(evidence: Evidence, meanings: dict[str, str]) -> Statement | None:
+def _said(evidence: Evidence, meanings: dict[str, str], prefix: str = "messages-") -> Statement | None:
     findings = evidence.found.findings or (evidence.plain.findings if evidence.plain else ())
     for name, meaning in meanings.items():
         first, *others = [finding.detail for finding in findings if finding.name == name] or [""]
         if first:
             clues = tuple(Clue(title=name, text=detail) for detail in others[:_SHOWN])
-            return Statement(f"messages-{name}", f"{meaning} ({first})", clues)
+            return Statement(f"{prefix}{name}", f"{meaning} ({first})", clues)
     return None
 
 
