@@ -32,6 +32,7 @@ Frozen = Literal["none", "image", "text"]
 Upstream = Literal["one", "scaled", "by-rank"]
 Scalars = Literal["0-dim", "1-dim", "float32"]
 Rows = Literal["equal", "ragged"]
+Call = Literal["first", "second"]
 
 EXCHANGES: tuple[Exchange, ...] = typing.get_args(Exchange)
 DTYPES: tuple[DType, ...] = typing.get_args(DType)
@@ -64,6 +65,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         scalars: Form of scale and bias: 0-dim or shape [1] of the features' dtype, or 0-dim float32.
         seed: Where the features come from; every process draws the same from it.
         rows: Whether all ranks have b rows, or each a number of its own from 0 to b, see `siglip_verify.features`.
+        call: Which call of the loss is judged: the first, or the second, after a whole step on other numbers, which
+            shows what a loss keeps from step to step.
         source: The file that holds them, where they are given and not drawn.
     """
 
@@ -82,6 +85,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scalars: Scalars = "0-dim"
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
     rows: Rows = "equal"
+    call: Call = "first"
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -92,6 +96,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise UsageError(f"one-hot-by-rank features need d >= W; got W={self.world_size}, d={self.dim}")
         if self.features == "given" and self.rows == "ragged":
             raise UsageError("given features are cut into equal parts; got rows=ragged")
+        if self.features == "given" and self.call == "second":
+            raise UsageError("given features are judged in the first call of a loss; got call=second")
 
     def __str__(self) -> str:
         return format_case(self)
@@ -102,14 +108,14 @@ _LONG = {short: name for name, short in _SHORT.items()}
 
 
 def format_case(case: Case) -> str:
-    """Write a case as one line: the exchange, then `name=value` for every other field but equal rows and no source."""
+    """Write a case as one line: the exchange, then `name=value` for every other field but those that are usual."""
     pairs = msgspec.structs.asdict(case)
     exchange = pairs.pop("exchange")
     pairs = {name: value for name, value in pairs.items() if (name, value) not in _UNSAID}
     return " ".join([exchange, *(f"{_SHORT.get(name, name)}={_quoted(name, value)}" for name, value in pairs.items())])
 
 
-_UNSAID = (("rows", "equal"), ("source", ""))
+_UNSAID = (("rows", "equal"), ("call", "first"), ("source", ""))
 
 
 def _quoted(name: str, value: object) -> object:

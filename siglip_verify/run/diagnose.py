@@ -44,6 +44,7 @@ _FIELDS: tuple[tuple[str, ...], ...] = (
     ("layout",),
     ("upstream",),
     ("frozen",),
+    ("call",),
     ("scalars",),
     ("chunk_size",),
 )

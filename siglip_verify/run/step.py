@@ -101,24 +101,31 @@ class Prepared(NamedTuple):
 
 
 def prepare(spec: LossSpec, loss_traits: Traits, case: Case) -> Prepared:
-    """Build the loss on this rank and draw its part of a case.
+    """Build the loss on this rank and draw its part of a case; where its second call is judged, call it before.
 
     Raises:
         LossSpecError: It cannot be built as declared.
     """
+    loss = AdaptedLoss(
+        spec,
+        loss_traits,
+        exchange=case.exchange,
+        rank=context().rank,
+        world_size=case.world_size,
+        chunk_size=case.chunk_size,
+    )
+    if case.call == "second":
+        _step_of(_prepared(loss, features.of_earlier_call(case)))
+    return _prepared(loss, case)
+
+
+def _prepared(loss: AdaptedLoss, case: Case) -> Prepared:
+    """Draw this rank's part of a case."""
     rank, device = context().rank, context().device
     inputs = features.draw(case)
     image = _leaf(features.lay_out(inputs.images[rank].to(device), case.layout), case.frozen != "image")
     text = _leaf(features.lay_out(inputs.texts[rank].to(device), case.layout), case.frozen != "text")
     scale, bias = _leaf(inputs.scale.to(device)), _leaf(inputs.bias.to(device))
-    loss = AdaptedLoss(
-        spec,
-        loss_traits,
-        exchange=case.exchange,
-        rank=rank,
-        world_size=case.world_size,
-        chunk_size=case.chunk_size,
-    )
     return Prepared(loss, (image, text, scale, bias), inputs.upstream[rank])
 
 
@@ -130,11 +137,7 @@ def _step(
         image, text, scale, bias = prepared.leaves
         handed = [leaf.detach().clone() for leaf in prepared.leaves]
         with recorder:
-            with _phase("forward", *observers, recorder):
-                value = prepared.forward()
-            with _phase("backward", *observers, recorder):
-                if value.requires_grad:
-                    (value * prepared.upstream).backward()  # type: ignore[no-untyped-call]
+            value = _step_of(prepared, *observers, recorder)
         scale_grad, bias_grad = prepared.loss.scalar_grads(scale, bias)
     except LossSpecError as error:
         return Rejected(str(error))
@@ -149,6 +152,16 @@ def _step(
             name for name, leaf, was in zip(_INPUTS, prepared.leaves, handed, strict=True) if not torch.equal(leaf, was)
         ),
     )
+
+
+def _step_of(prepared: Prepared, *observers: Recorder | WireMeter) -> Tensor:
+    """Run forward and backward, each seen by the observers as a phase, and return the loss."""
+    with _phase("forward", *observers):
+        value = prepared.forward()
+    with _phase("backward", *observers):
+        if value.requires_grad:
+            (value * prepared.upstream).backward()  # type: ignore[no-untyped-call]
+    return value
 
 
 def _leaf(value: Tensor, requires_grad: bool = True) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from hypothesis import strategies as st
 
-from siglip_verify.case import Case, DType, Exchange, Features, Frozen, Layout, Rows, Scalars, Upstream
+from siglip_verify.case import Call, Case, DType, Exchange, Features, Frozen, Layout, Rows, Scalars, Upstream
 
 REGIMES = (
     (3.7, -0.6),  # every negative matters: where a dropped block shows most
@@ -41,6 +41,7 @@ class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
     upstream: tuple[Upstream, ...] = ("one", "one", "scaled", "by-rank")
     scalars: tuple[Scalars, ...] = ("0-dim", "0-dim", "1-dim", "float32")
     rows: tuple[Rows, ...] = ("equal",)
+    calls: tuple[Call, ...] = ("first", "first", "first", "second")
     max_batch: int = 7
     max_dim: int = 12
 
@@ -75,6 +76,7 @@ def cases(
         scalars=draw(st.sampled_from(of.scalars)),
         seed=draw(st.integers(0, (1 << 32) - 1)),
         rows=draw(st.sampled_from(of.rows)),
+        call=draw(st.sampled_from(of.calls)),
     )
 
 

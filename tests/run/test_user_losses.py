@@ -36,6 +36,16 @@ class Loss(SigLipLoss):
             image.data.fill_(7.0)  # which no number of this step shows
         return value
 """
+KEEPING = """
+from siglip_verify.loss import SigLipLoss
+
+class Loss(SigLipLoss):
+    kept = None
+
+    def forward(self, image, text, scale, bias):
+        self.kept = text.detach() if self.kept is None else self.kept
+        return super().forward(image, text - text.detach() + self.kept, scale, bias)
+"""
 HANDING_ON = """
 from siglip_verify.loss import SigLipLoss
 
@@ -84,3 +94,12 @@ def test_a_loss_that_overwrites_its_callers_features_is_a_mismatch_whatever_its_
     assert found.diagnosis.sentence.endswith(
         "the loss overwrites what its caller handed it (rank 1: after the step the images held other numbers)"
     )
+
+
+def test_a_loss_that_goes_on_with_what_its_first_call_left_is_a_mismatch(worlds: Worlds, tmp_path: Path) -> None:
+    report = checked(worlds, loss_file(tmp_path, KEEPING), world_sizes="2", examples=12)
+    (found,) = report.counterexamples
+    assert found.result.case.call == "second"
+    assert "call=second" in found.replay
+    assert found.diagnosis is not None
+    assert "with call = second" in found.diagnosis.sentence
