@@ -6,7 +6,11 @@ verdict of a case (`judge`).
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
+
 from siglip_verify import given
+from siglip_verify.adapt import LossSpecError
 from siglip_verify.case import EXCHANGES, Case, Exchange
 from siglip_verify.checks.counts import message_row
 from siglip_verify.records import CaseResult, Cell, Counterexample, Verdict
@@ -50,7 +54,7 @@ class LossRun:
     loss cannot be run at all, and its other exchanges are not tried.
 
     Raises:
-        LossSpecError: The loss cannot be loaded or used as declared.
+        LossSpecError: The loss cannot be loaded or used as declared. Once a mismatch was found, the result says that.
     """
 
     def __init__(self, worlds: Worlds, plan: LossPlan, settings: Settings, listener: Listener) -> None:
@@ -79,9 +83,17 @@ class LossRun:
         self._listener(LossStarted(spec.name, sum(self._allotted.values()) * len(self._exchanges)))
         for exchange in self._exchanges:
             self._run_exchange(exchange)
-        self._try_strided_features()
-        counted = self._count_steps()
-        coverage, costs = self._probe(), self._measure()
+        counted: list[StepMessages] = []
+        coverage: list[BlockCoverage] = []
+        costs: list[StepCost] = []
+        with self._keeping_what_was_found("strided features"):
+            self._try_strided_features()
+        with self._keeping_what_was_found("messages"):
+            counted = self._count_steps()
+        with self._keeping_what_was_found("which blocks are counted"):
+            coverage = self._probe()
+        with self._keeping_what_was_found("times"):
+            costs = self._measure()
         return LossResult(
             name=spec.name,
             target=shown_target(spec),
@@ -111,6 +123,16 @@ class LossRun:
             coverage=tuple(coverage),
             costs=tuple(costs),
         )
+
+    @contextlib.contextmanager
+    def _keeping_what_was_found(self, what: str) -> Generator[None]:
+        """Say what could not be run and why, where a mismatch would be lost with the error; else let it out."""
+        try:
+            yield
+        except (LossSpecError, WorldError) as error:
+            if not self._counterexamples:
+                raise
+            self._left_out.append(LeftOut(what=what, why=f"not run: {error}"))
 
     def _count_steps(self) -> list[StepMessages]:
         """Count a step of every exchange and world size where no rank failed; what is wrong there counts as a case."""
@@ -225,6 +247,10 @@ class LossRun:
             except _ExchangeEnded:
                 why = self._worlds.lost or f"{len(unknown)} cases of {exchange} came to no judgement"
                 ended = f"ended: {why}"
+            except LossSpecError as error:
+                if outcome.smallest is None and not self._counterexamples:
+                    raise
+                ended = f"ended: {error}"
             hangs += outcome.smallest is not None and hung(outcome.smallest)
             if hangs > HANGS_ALLOWED:
                 ended = f"ended: {hangs} cases of {exchange} hung, with findings that say why"

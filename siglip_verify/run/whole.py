@@ -16,7 +16,7 @@ from pathlib import Path
 import hypothesis
 import torch
 
-from siglip_verify.adapt import LossSpec
+from siglip_verify.adapt import LossSpec, LossSpecError
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.records import Verdict
 from siglip_verify.result import CatalogueResult, LeftOut, LossResult, Modelled, Report, worst
@@ -107,7 +107,8 @@ def _report(
     with lent_or_made(worlds, chosen.timeout_s) as pool, _one_thread():
         pool.start()
         for plan in chosen.losses:
-            results.append(_checked(check_loss, pool, plan, tell))
+            found = any(result.verdict == "mismatch" for result in results)
+            results.append(_checked(check_loss, pool, plan, tell, keep=found))
             tell(LossDone(results[-1]))
         catalogue = _catalogue(pool, chosen, tell)
         back_end = pool.back_end
@@ -143,13 +144,18 @@ def _catalogue(worlds: Worlds, chosen: Settings, tell: Listener) -> CatalogueRes
 
 
 def _checked(
-    check_loss: Callable[[Worlds, LossPlan, Listener], LossResult], pool: Worlds, plan: LossPlan, tell: Listener
+    check_loss: Callable[[Worlds, LossPlan, Listener], LossResult],
+    pool: Worlds,
+    plan: LossPlan,
+    tell: Listener,
+    *,
+    keep: bool,
 ) -> LossResult:
-    """Check a loss; where the worlds are lost for good, the report still says what was found by then."""
+    """Check a loss; where the worlds are lost for good, or a loss before it fails, the report still says so."""
     try:
         return check_loss(pool, plan, tell)
-    except WorldError:
-        if not pool.lost:
+    except (LossSpecError, WorldError) as error:
+        if not keep and not pool.lost:
             raise
         return LossResult(
             name=plan.spec.name,
@@ -157,7 +163,7 @@ def _checked(
             declared=declaration(plan.spec),
             verdict="unknown",
             cells=(),
-            left_out=(LeftOut(what="every case", why=f"not run: {pool.lost}"),),
+            left_out=(LeftOut(what="every case", why=f"not run: {pool.lost or error}"),),
         )
 
 

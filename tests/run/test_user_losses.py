@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from siglip_verify.adapt import LossSpecError
 from siglip_verify.result import Report
 from siglip_verify.run import check
 from siglip_verify.world import Worlds
@@ -45,6 +46,14 @@ class Loss(SigLipLoss):
     def forward(self, image, text, scale, bias):
         self.kept = text.detach() if self.kept is None else self.kept
         return super().forward(image, text - text.detach() + self.kept, scale, bias)
+"""
+UNUSABLE_LATER = """
+from siglip_verify.loss import SigLipLoss
+
+class Loss(SigLipLoss):
+    def forward(self, *args):
+        value = super().forward(*args)
+        return value * 2 if self.world_size < 3 else value.expand(2)
 """
 HANDING_ON = """
 from siglip_verify.loss import SigLipLoss
@@ -103,3 +112,16 @@ def test_a_loss_that_goes_on_with_what_its_first_call_left_is_a_mismatch(worlds:
     assert "call=second" in found.replay
     assert found.diagnosis is not None
     assert "with call = second" in found.diagnosis.sentence
+
+
+def test_a_mismatch_is_not_lost_when_the_loss_cannot_be_used_later(worlds: Worlds, tmp_path: Path) -> None:
+    wrong = loss_file(tmp_path / "wrong", UNUSABLE_LATER)
+    unloadable = loss_file(tmp_path / "unloadable", "import no_such_module_anywhere")
+    report = checked(worlds, wrong, unloadable, world_sizes="2-3", examples=4)
+    first, second = report.losses
+    assert (report.verdict, first.verdict, second.verdict) == ("mismatch", "mismatch", "unknown")
+    assert len(report.counterexamples) == 1
+    assert "must return one float number" in first.cells[1].note
+    assert "no_such_module_anywhere" in second.left_out[0].why
+    with pytest.raises(LossSpecError, match="no_such_module_anywhere"):
+        checked(worlds, unloadable)
