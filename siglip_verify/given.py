@@ -37,9 +37,8 @@ class Given(NamedTuple):
     bias: float
 
 
-@functools.lru_cache(maxsize=2)
 def read(path: Path) -> Given:
-    """Read and check a features file.
+    """Read and check a features file; once, as long as it stays as it is.
 
     Raises:
         UsageError: It cannot be read, or does not hold what it should; the message names the array and its shape.
@@ -47,11 +46,19 @@ def read(path: Path) -> Given:
     if path.suffix not in _READERS:
         raise UsageError(f"features are read from {' or '.join(_READERS)} files; got {path}")
     try:
-        found = _READERS[path.suffix](path)
-    except UsageError:
-        raise
+        state = path.stat()
+        return _read(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: Path, modified_ns: int, size: int) -> Given:
+    """Read and check a features file as it was written at that time."""
+    try:
+        found = _READERS[path.suffix](path)
+    except (UsageError, OSError):
+        raise
     except Exception as error:  # whatever a reader of a foreign format raises, the file is not of that format
         raise UsageError(f"{path} is not a {path.suffix} file of plain arrays: {error}") from error
     missing = [name for name in NAMES if name not in found]

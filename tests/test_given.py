@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from siglip_verify import features, given
+from siglip_verify.adapt import LossSpec
 from siglip_verify.case import format_case, parse_case
 from siglip_verify.errors import UsageError
-from siglip_verify.run import check
+from siglip_verify.run import SettingsError, check, run_case, settings
 
 GENERATOR = np.random.default_rng(3)
 IMAGES, TEXTS = GENERATOR.normal(size=(2, 6, 4))
@@ -75,6 +76,24 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path: Path) 
         given.read(tmp_path / "nothing.npz")
     with pytest.raises(UsageError, match=r"from .npz or .safetensors files; got"):
         given.read(tmp_path / "batch.csv")
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    assert given.read(write(tmp_path)).scale == 3.7
+    assert given.read(write(tmp_path, logit_scale=-2.125, logit_bias=0.25)).scale == -2.125
+
+
+def test_features_that_no_world_size_divides_are_refused_before_any_process_starts(tmp_path: Path) -> None:
+    message = r"must divide their rows; got N=6 and world sizes 4-5: name one of 1-3,6 with --world-sizes"
+    with pytest.raises(SettingsError, match=message):
+        check(world_sizes="4-5", features=write(tmp_path))
+
+
+def test_a_case_whose_features_are_gone_is_refused_before_any_process_starts(tmp_path: Path) -> None:
+    case = given.cases(write(tmp_path), "shift", [2])[2]
+    (tmp_path / "my features.npz").unlink()
+    with pytest.raises(UsageError, match=r"cannot read .*No such file"):
+        run_case(settings([LossSpec()], world_sizes="2"), case)
 
 
 @given_inputs(st.binary(max_size=200), st.sampled_from([".npz", ".safetensors"]))

@@ -113,16 +113,17 @@ def settings(
     if seed is not None and not 0 <= seed < 1 << 63:
         raise SettingsError(f"seed must be in 0..2**63-1; got {seed}")
     chosen = of.seed if seed is None else seed
+    sizes = _world_sizes(world_sizes, most_ranks)
     chosen_exchanges = _exchanges(exchanges)
     return Settings(
         losses=_named(losses, examples or of.examples) if losses else _usual(chosen_exchanges, examples, of),
         exchanges=chosen_exchanges,
-        world_sizes=_world_sizes(world_sizes, most_ranks),
+        world_sizes=sizes,
         profile=profile,
         seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
         timeout_s=timeout_s,
         report_dir=Path(report_dir) if report_dir is not None else None,
-        features=_features(features),
+        features=_features(features, sizes, most_ranks),
         bugs=bugs,
     )
 
@@ -163,12 +164,18 @@ def _exchanges(names: Sequence[str]) -> tuple[Exchange, ...]:
     return tuple(exchange for exchange in EXCHANGES if exchange in names)
 
 
-def _features(path: Path | str | None) -> Path | None:
+def _features(path: Path | str | None, world_sizes: tuple[int, ...], most_ranks: int) -> Path | None:
     """Return the absolute path of a features file, read once to see that it holds what it should."""
     if path is None:
         return None
     absolute = Path(path).expanduser().resolve()
-    given.read(absolute)
+    num_rows = len(given.read(absolute).images)
+    if all(num_rows % size for size in world_sizes):
+        divisors = [size for size in range(1, min(num_rows, most_ranks) + 1) if num_rows % size == 0]
+        raise SettingsError(
+            f"own features are cut into equal parts, so some world size must divide their rows; got N={num_rows} and "
+            f"world sizes {_runs(world_sizes)}: name one of {_runs(divisors)} with --world-sizes, or leave rows out"
+        )
     return absolute
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import hypothesis
 import torch
 
+from siglip_verify import given
 from siglip_verify.adapt import LossSpec, LossSpecError
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.records import Verdict
@@ -89,7 +90,13 @@ def run(chosen: Settings, listener: Listener | None = None, worlds: Worlds | Non
 
 
 def run_case(chosen: Settings, case: Case, listener: Listener | None = None, worlds: Worlds | None = None) -> Report:
-    """Run one case of each loss that the settings name, and return the finished result."""
+    """Run one case of each loss that the settings name, and return the finished result.
+
+    Raises:
+        UsageError: The case names a features file that cannot be read, or holds other features.
+    """
+    if case.features == "given":
+        given.split(case)  # here, before any process starts
     return _report(chosen, listener, lambda pool, plan, tell: run_one(pool, plan.spec, case, tell), worlds)
 
 
