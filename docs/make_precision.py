@@ -24,13 +24,14 @@ PAGE = Path(__file__).with_name("precision.md")
 BEGIN, END = "<!-- measured by docs/make_precision.py -->", "<!-- end -->"
 WORLD_SIZE, BATCH, DIM, SEEDS = 8, 32, 64, 5
 QUANTITIES = ("loss", "image", "text", "scale", "bias")
-FORMS: dict[str, dict[str, Any]] = {
-    "autograd": {},
-    "recompute": {"memory": "recompute"},
-    "recompute, grad_dtype=float32": {"memory": "recompute", "grad_dtype": torch.float32},
-    "constant": {"memory": "constant"},
-    "constant, grad_dtype=float32": {"memory": "constant", "grad_dtype": torch.float32},
+FORMS: dict[str, tuple[str, bool]] = {
+    "autograd": ("autograd", False),
+    "recompute": ("recompute", False),
+    "recompute, narrow": ("recompute", True),
+    "constant": ("constant", False),
+    "constant, narrow": ("constant", True),
 }
+"""By name: `memory`, and whether gradients are asked to travel in the features' dtype."""
 FEATURES: dict[str, tuple[DType, bool]] = {
     "bfloat16": ("bfloat16", False),
     "float16": ("float16", False),
@@ -82,9 +83,10 @@ def table(worlds: Worlds) -> str:
     """Return the table in Markdown."""
     lines = ["| features | form | " + " | ".join(QUANTITIES) + " |", "|---|---|" + "---:|" * len(QUANTITIES)]
     for features_name, (dtype, autocast) in FEATURES.items():
-        for form, options in FORMS.items():
-            if dtype == "float32" and "grad_dtype" in options:
-                continue  # the features' own dtype: the same form
+        for form, (memory, is_narrow) in FORMS.items():
+            if dtype == "float32" and is_narrow:
+                continue  # the same form
+            options = {"memory": memory, **({"grad_dtype": getattr(torch, dtype)} if is_narrow else {})}
             found = measured(worlds, dtype, autocast, options)
             lines.append(f"| {features_name} | {form} | " + " | ".join(f"{error:.1e}" for error in found) + " |")
     return "\n".join(lines)

@@ -169,12 +169,22 @@ def test_messages_say_in_words_what_they_carry() -> None:
 
 
 def test_wide_gradients_ride_in_the_messages_of_their_texts() -> None:
-    """No second message a hop: G bytes a number beside T, in as many messages."""
-    narrow, wide = (plan("shift", 5, 8, 64, 2, memory="constant", grad_itemsize=size) for size in (None, 4))
+    """No second message a hop: G bytes a number beside T, in as many messages; 4 where nobody asks for less."""
+    narrow, wide = (plan("shift", 5, 8, 64, 2, memory="constant", grad_itemsize=size) for size in (2, None))
     sizes = [event.payload_bytes for event in wide.events(0) if event.kind == "send"]
     assert sizes == [8 * 64 * 2, *[8 * 64 * 6] * 3, 8 * 64 * 4]
     assert closed_form(wide, "forward").payload_bytes == 4 * 8 * 64 * 6
     assert closed_form(wide, "forward").sends == closed_form(narrow, "forward").sends
+
+
+@by_ring
+@pytest.mark.parametrize(("itemsize", "gradient_itemsize"), [(1, 4), (2, 4), (4, 4), (8, 8)])
+def test_gradients_that_travel_along_are_of_float32_or_wider_and_autograds_of_the_features(
+    exchange: str, memory: str, itemsize: int, gradient_itemsize: int
+) -> None:
+    planned = plan(exchange, 2, 3, 5, itemsize, memory=memory)
+    (gradient,) = (event for event in planned.events(0) if event.kind == "send" and event.carries == "text gradient")
+    assert gradient.payload_bytes == 3 * 5 * (itemsize if memory == "autograd" else gradient_itemsize)
 
 
 @given(plans(max_world_size=40))

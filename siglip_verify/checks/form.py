@@ -19,7 +19,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         memory: What is kept until backward.
         overlap: Whether a block goes on before this rank has looked at it.
         ragged: Whether ranks may differ in rows; they agree on them first, and pad their blocks to the most.
-        grad_dtype: What gradients that travel along are added up in; None is the features' dtype.
+        grad_dtype: What gradients that travel along are added up in; None is float32, or the features' dtype where that
+            is wider.
         check_upstream: Whether backward compares upstream gradients with the neighbours.
         check_shapes: Whether the ranks agree on their shapes first.
         gather_backward: How gather's gradients come home; no argument, but what the loss does on the back end.
@@ -37,6 +38,12 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Tell whether features may be of this dtype: travelling gradients are of no narrower one."""
         return self.grad_dtype in (None, dtype) or itemsize(dtype) < itemsize(self.grad_dtype)
 
+    def gradient_dtype(self, dtype: DType) -> DType:
+        """Return the dtype in which text gradients travel, for features of this one; autograd has no other."""
+        if self.memory == "autograd":
+            return dtype
+        return self.grad_dtype or ("float64" if dtype == "float64" else "float32")
+
 
 def planned_step(case: Case, form: Form) -> Plan:
     """Return the plan of our loss in some form for a case."""
@@ -50,7 +57,7 @@ def planned_step(case: Case, form: Form) -> Plan:
         text_grad=case.frozen != "text",
         memory=form.memory,
         overlap=form.overlap,
-        grad_itemsize=itemsize(form.grad_dtype) if form.grad_dtype else None,
+        grad_itemsize=None if form.memory == "autograd" else itemsize(form.gradient_dtype(case.dtype)),
         agrees=form.ragged or form.check_shapes,
         compares=form.check_upstream,
         gather_backward=form.gather_backward,

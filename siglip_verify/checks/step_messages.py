@@ -47,7 +47,7 @@ def findings_of(
     )
     if form is None or not form.takes(case.dtype):
         return found
-    plan, dtypes = planned_step(case, form), conformance.dtypes(case.dtype, form.grad_dtype)
+    plan, dtypes = planned_step(case, form), conformance.dtypes(case.dtype, form.gradient_dtype(case.dtype))
     return found + conformance.compare(plan, events, dtypes=dtypes, failures=failures)
 
 

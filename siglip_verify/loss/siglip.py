@@ -62,8 +62,9 @@ class SigLipLoss(nn.Module):
             more is held in each direction, and with memory="constant" one message more is sent.
         ragged: Let b differ between ranks, and be 0. Sizes are agreed in a small all-gather; blocks travel padded to
             the largest; each rank's sum is divided by N / W, so that the mean over ranks is that of the global batch.
-        grad_dtype: What texts' gradients are added up in on their way where they travel with the blocks; None is the
-            features' dtype, so that half precision rounds at every hop, as it does in autograd.
+        grad_dtype: What texts' gradients are added up in on their way where they travel with the blocks; None is
+            float32, or the features' dtype where that is wider. Given the dtype of half precision features they take
+            half the bytes, are rounded at every hop, as in autograd, and must hold sums over all N rows.
         check_upstream: With memory="constant", backward compares the ranks' upstream gradients: eight bytes to the
             right neighbour, and a RuntimeError where they differ.
         check_shapes: Agree on shapes, dtype and frozen texts before anything else is sent, in a small all-gather, and

@@ -5,7 +5,8 @@ carries     [text]    [gradient, text]     [gradient], to the owner
 
 Nobody has a gradient for a block before its first hop, so that one carries text alone. From then on each rank adds its
 share to the gradient that came along, and both go on in one message; after the last hop the gradient goes home by one
-direct message. What has gone is forgotten, so memory does not depend on how far it goes.
+direct message. What has gone is forgotten, so memory does not depend on how far it goes. Texts of half precision share
+their messages with gradients in float32: two dtypes in one message, as bytes, and no message more.
 
 With a lag of one, a block goes on before this rank has computed its share, and the gradient follows a hop behind:
 
@@ -32,11 +33,16 @@ class Travel(NamedTuple):
 
     Attributes:
         overlap: Each hop leaves before this rank looks at the blocks that the last one brought; gradients lag by one.
-        grad_dtype: What gradients are added up in on their way, at least as wide as the texts; None is the texts'.
+        grad_dtype: What gradients are added up in on their way, at least as wide as the texts; None is float32, or the
+            texts' dtype where that is wider.
     """
 
     overlap: bool = False
     grad_dtype: torch.dtype | None = None
+
+    def grad_dtype_of(self, text: Tensor) -> torch.dtype:
+        """Return the dtype in which these texts' gradient travels."""
+        return self.grad_dtype or torch.promote_types(text.dtype, torch.float32)
 
 
 class Stream:
@@ -58,7 +64,7 @@ class Stream:
         self.text = text
         self.home: Tensor | None = None
         self._ranks, self._direction, self._num_hops = ranks, direction, num_hops
-        self._lag, self._grad_dtype = int(travel.overlap), travel.grad_dtype or text.dtype
+        self._lag, self._grad_dtype = int(travel.overlap), travel.grad_dtype_of(text)
         self._hop = self._distance = 0  # hops begun; places that the block here has come
         self._gradient: Tensor | None = None  # what the ranks before this one added up
         self._share: Tensor | None = None  # what this rank adds

@@ -17,9 +17,10 @@ W//2 is ceil((W-1)/2). Without a text gradient nothing is sent in backward, and 
 does. With W = 1 nothing is sent at all.
 
 With overlap a stream of gradients that makes two hops or more needs one message more, and the phase one hop more.
-Gradients of G bytes a number beside texts of T make 2 (W-1) P to (W-1) P (1 + G/T), in as many messages. Agreeing on
-shapes is one hop more in forward, an all-gather of 32 bytes; comparing upstream gradients one in backward, a send of 8
-bytes to the right.
+Gradients that travel beside their texts have G bytes a number: 4, or T where the texts have more, or what is asked for.
+That makes 2 (W-1) P to (W-1) P (1 + G/T), 3 (W-1) P for half precision, in as many messages. Agreeing on shapes is
+one hop more in forward, an all-gather of 32 bytes; comparing upstream gradients one in backward, a send of 8 bytes to
+the right.
 """
 
 from __future__ import annotations
@@ -84,13 +85,12 @@ def _exchange(plan: Plan, phase: Phase) -> Counts:
         return Counts(hops=1, collectives=1, payload_bytes=handed_over)
     there, other_way = (world_size - 1, 0) if plan.exchange == "shift" else (world_size // 2, (world_size - 1) // 2)
     if plan.text_grad and (plan.memory, phase) in (("constant", "forward"), ("recompute", "backward")):
-        grad_itemsize = plan.grad_itemsize or plan.itemsize
         return Counts(
             hops=there + 1 + (plan.overlap and there > 1),
             sends_right=there + (plan.overlap and there > 1),
             sends_left=other_way + (plan.overlap and other_way > 1),
             sends_home=2 if other_way else 1,
-            payload_bytes=(world_size - 1) * plan.batch * plan.dim * (plan.itemsize + grad_itemsize),
+            payload_bytes=(world_size - 1) * plan.batch * plan.dim * (plan.itemsize + plan.gradient_itemsize),
         )
     if plan.memory == "constant" and phase == "backward":
         return Counts()
@@ -117,7 +117,7 @@ def least_payload_bytes(plan: Plan, phase: Phase) -> int:
     """Return the lower bound of one phase of a plan, a rank: texts in forward, text gradients where they travel."""
     texts, gradients = (
         lower_bound_bytes(plan.world_size, plan.batch, plan.dim, itemsize)
-        for itemsize in (plan.itemsize, plan.grad_itemsize or plan.itemsize)
+        for itemsize in (plan.itemsize, plan.gradient_itemsize)
     )
     gradients_in: Phase = "forward" if plan.memory == "constant" else "backward"
     return texts * (phase == "forward") + gradients * (plan.text_grad and phase == gradients_in)

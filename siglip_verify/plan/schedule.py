@@ -42,6 +42,7 @@ PHASES: tuple[Phase, ...] = typing.get_args(Phase)
 RINGS: tuple[Exchange, ...] = ("bidir", "shift")
 SHAPES_BYTES = 4 * 8
 UPSTREAM_BYTES = 8
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +97,16 @@ class Plan:
         """Bytes of one rank's texts: b d itemsize."""
         return self.batch * self.dim * self.itemsize
 
+    @property
+    def gradient_itemsize(self) -> int:
+        """Bytes of one number of a text gradient on its way: those of the features where autograd sends it."""
+        if self.memory == "autograd":
+            return self.itemsize
+        return self.grad_itemsize or max(self.itemsize, FLOAT32_BYTES)
+
     def bytes_of(self, carries: Sequence[str]) -> int:
         """Return the payload bytes of what a message or collective carries, in words."""
-        gradient_bytes = self.batch * self.dim * (self.grad_itemsize or self.itemsize)
+        gradient_bytes = self.batch * self.dim * self.gradient_itemsize
         each = {TEXT: self.block_bytes, GRADIENT: gradient_bytes, SHAPES: SHAPES_BYTES, UPSTREAM: UPSTREAM_BYTES}
         return sum(each[word] for word in carries)
 
@@ -177,7 +185,7 @@ def plan(
         overlap: Whether a block goes on before its gradient is there. Where both travel, the gradient is one hop
             behind; where texts travel alone, the same is sent as without.
         grad_itemsize: Bytes of one number of a gradient that travels along with its text, in the same message; None is
-            itemsize.
+            float32's, or itemsize where that is more. In autograd gradients are of the features' dtype.
         agrees: Whether the ranks tell each other their shapes first (`ragged`, `check_shapes`): one all-gather of four
             eight-byte numbers. Ragged ranks then send blocks of the largest b, which `batch` is.
         compares: Whether backward passes this rank's upstream gradient, eight bytes, to the right ("constant" alone;

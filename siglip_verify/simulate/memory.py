@@ -72,7 +72,8 @@ def memory_cost(plan: Plan, memory: MemoryMode, dtype: DType, chunk_size: int = 
     else:
         streams = 0 if world_size == 1 else 1 if plan.exchange == "shift" or world_size == 2 else 2
         product_bytes = block_bytes if widened_bytes else 0
-        working_bytes = 3 * feature_bytes + (4 * streams + 1) * block_bytes + 2 * chunk_bytes + product_bytes
+        messages_bytes = 2 * streams * (block_bytes + feature_bytes)  # [gradient, text], in and out
+        working_bytes = 3 * feature_bytes + block_bytes + messages_bytes + 2 * chunk_bytes + product_bytes
     return MemoryCost(
         text_bytes=text_bytes,
         logit_bytes=logit_bytes,

@@ -70,7 +70,7 @@ def _posted(hop: Hop, plan: Plan, call_s: float, collective_s: Mapping[Collectiv
 
 def transfers_of(moves: Sequence[Move], plan: Plan) -> tuple[Transfer, ...]:
     """Return the messages of a hop."""
-    return tuple(Transfer(float(plan.block_bytes * len(move.carries)), offset=move.offset) for move in moves)
+    return tuple(Transfer(float(plan.bytes_of(move.carries)), offset=move.offset) for move in moves)
 
 
 def _blocks(hop: Hop, plan: Plan, phase: Phase) -> int:

@@ -41,9 +41,10 @@ def two_level_communication_s(setup: Setup, world_size: int, memory: MemoryMode)
         around_s = _around_both_ways_s(inside, block_bytes)
         between_s = _hop_s(whole, block_bytes, offset=whole.ranks_per_host)
         return 2 * _turns_s(whole.num_hosts, around_s, between_s)
-    around_s = (whole.ranks_per_host - 1) * _hop_s(inside, 2 * block_bytes, offset=1)
-    between_s = _hop_s(whole, 2 * block_bytes, offset=whole.ranks_per_host)
-    home_s = _hop_s(whole, block_bytes, offset=whole.ranks_per_host)
+    gradient_bytes = float(setup.batch * setup.dim * max(itemsize(setup.dtype), 4))  # float32 or wider, as in a ring
+    around_s = (whole.ranks_per_host - 1) * _hop_s(inside, block_bytes + gradient_bytes, offset=1)
+    between_s = _hop_s(whole, block_bytes + gradient_bytes, offset=whole.ranks_per_host)
+    home_s = _hop_s(whole, gradient_bytes, offset=whole.ranks_per_host)
     return whole.num_hosts * around_s + (whole.num_hosts - 1) * between_s + home_s
 
 

@@ -23,13 +23,16 @@ def test_a_form_is_our_loss_as_it_is_made_without_arguments() -> None:
 @pytest.mark.parametrize(
     ("form", "options"),
     [
-        (Form(memory="constant"), {"memory": "constant"}),
-        (Form(memory="recompute"), {"memory": "recompute"}),
+        (Form(memory="constant"), {"memory": "constant", "grad_itemsize": 4}),
+        (Form(memory="recompute"), {"memory": "recompute", "grad_itemsize": 4}),
         (Form(overlap=True), {"overlap": True}),
-        (Form(memory="constant", grad_dtype="float32"), {"memory": "constant", "grad_itemsize": 4}),
+        (Form(memory="constant", grad_dtype="bfloat16"), {"memory": "constant", "grad_itemsize": 2}),
         (Form(ragged=True), {"agrees": True}),
         (Form(check_shapes=True), {"agrees": True}),
-        (Form(memory="constant", check_upstream=True), {"memory": "constant", "compares": True}),
+        (
+            Form(memory="constant", check_upstream=True),
+            {"memory": "constant", "grad_itemsize": 4, "compares": True},
+        ),
         (Form(gather_backward="reduce_scatter"), {"gather_backward": "reduce_scatter"}),
     ],
     ids=str,
@@ -58,3 +61,20 @@ def test_gradients_travel_as_wide_as_the_features_or_wider(grad_dtype: str | Non
     """Of two dtypes of one size neither holds the other."""
     form = Form(memory="constant", grad_dtype=grad_dtype)  # type: ignore[arg-type]
     assert {dtype for dtype in ("float64", "float32", "bfloat16", "float16") if form.takes(dtype)} == taken
+
+
+@pytest.mark.parametrize(
+    ("form", "dtypes"),
+    [
+        (Form(), ["float64", "float32", "bfloat16", "float16"]),
+        (Form(memory="constant"), ["float64", "float32", "float32", "float32"]),
+        (Form(memory="recompute"), ["float64", "float32", "float32", "float32"]),
+        (Form(memory="constant", grad_dtype="float64"), ["float64"] * 4),
+    ],
+    ids=str,
+)
+def test_gradients_that_travel_along_are_of_float32_or_wider_and_autograds_of_the_features(
+    form: Form, dtypes: list[str]
+) -> None:
+    assert [form.gradient_dtype(each) for each in ("float64", "float32", "bfloat16", "float16")] == dtypes
+    assert Form(memory="constant", grad_dtype="bfloat16").gradient_dtype("bfloat16") == "bfloat16"

@@ -94,7 +94,7 @@ def test_the_plan_of_a_form_says_the_dtype_of_each_event(where: dict[str, object
 
 def test_gradients_that_travel_wider_than_their_texts_are_of_the_forms_dtype() -> None:
     """bfloat16 texts, float32 gradients: alone in the last message of the constant form."""
-    case, form = msgspec.structs.replace(SHIFT, dtype="bfloat16"), Form(memory="constant", grad_dtype="float32")
+    case, form = msgspec.structs.replace(SHIFT, dtype="bfloat16"), Form(memory="constant")
     events = changed(recorded(case, form), {"hop": 1}, dtype="float32")
     assert findings_of(case, events, form=form) == ()
     assert names(findings_of(case, recorded(case, form), form=form)) == [("differs-from-plan", rank) for rank in (0, 1)]

@@ -37,8 +37,8 @@ ALL_FORMS = [
     {"memory": "recompute", "overlap": True},
     {"memory": "constant", "ragged": True},
     {"memory": "recompute", "ragged": True, "overlap": True},
-    {"memory": "constant", "grad_dtype": "torch.float32"},
-    {"memory": "recompute", "grad_dtype": "torch.bfloat16"},
+    {"memory": "constant", "grad_dtype": "torch.bfloat16"},
+    {"memory": "recompute", "grad_dtype": "torch.float64"},
     {"check_shapes": False},
 ]
 by_form = pytest.mark.parametrize("args", ALL_FORMS, ids=lambda args: LossSpec(args=dict(args)).name.split(":")[1])

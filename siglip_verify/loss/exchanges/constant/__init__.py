@@ -13,7 +13,8 @@ Numbers a rank and step, all in forward (P = b d numbers is one block; backward 
 | shift, overlap | W + 1 (2, 0 at W = 2, 1) | W + 1 (2, 0 at W = 2, 1) | 2 (W-1) P |
 | bidir, overlap | W + 3 (6, 4, 2, 0 at W = 4, 3, 2, 1) | W//2 + 2 (2, 2, 0 at W = 3, 2, 1) | 2 (W-1) P |
 
-Gradients of G bytes a number beside texts of T bytes make a payload of (W-1) P (G + T) bytes in as many messages.
+Gradients of G bytes a number beside texts of T bytes make a payload of (W-1) P (G + T) bytes in as many messages: 6 a
+number for half precision, whose gradients travel in float32 unless `grad_dtype` says otherwise.
 
 `reduce` and `gather` have no such form. `gather` holds the texts of all ranks at once. `reduce` holds one at a time,
 but nothing travels on which a gradient could come along: each would need another all-reduce.
