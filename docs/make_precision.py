@@ -86,7 +86,7 @@ def table(worlds: Worlds) -> str:
         for form, (memory, is_narrow) in FORMS.items():
             if dtype == "float32" and is_narrow:
                 continue  # the same form
-            options = {"memory": memory, **({"grad_dtype": getattr(torch, dtype)} if is_narrow else {})}
+            options: dict[str, Any] = {"memory": memory, **({"grad_dtype": getattr(torch, dtype)} if is_narrow else {})}
             found = measured(worlds, dtype, autocast, options)
             lines.append(f"| {features_name} | {form} | " + " | ".join(f"{error:.1e}" for error in found) + " |")
     return "\n".join(lines)
