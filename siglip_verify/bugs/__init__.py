@@ -4,6 +4,7 @@ A verifier is worth what it catches: `CATALOGUE` says of every bug where it must
 that are written differently and are right. One family a file; in each plant the line that is wrong says so.
 
     entry          what is said of an entry: Bug, Control, Where
+    verdict        how a bug showed, held against what its entry says
     plant          the correct loss in parts
     companions     the correct loss in constant memory in parts
     gradient       gradients that do not come home from collectives

@@ -37,6 +37,8 @@ Outcome = Literal["mismatch", "raised", "died", "hung", "memory"]
 """How a bug shows: wrong numbers; an exception, a dead process or silence in a rank; or memory alone."""
 
 FORK = "a public fork of open_clip's loss; no thread"
+ORIGINAL = "https://github.com/mlfoundations/open_clip/blob/main/src/open_clip/loss.py"
+"""The source of a bug that a line of the original is there to prevent."""
 
 _SEEN: dict[str, tuple[Quantity, ...]] = {
     "L": ("loss", "local_loss"),
@@ -92,13 +94,17 @@ class Where:
     upstream: tuple[Upstream, ...] | None = None
     min_scale: float = -math.inf
 
+    def has_world_size(self, world_size: int) -> bool:
+        """Tell whether the bug can show at this W."""
+        parity = "even" if world_size % 2 == 0 else "odd"
+        return world_size >= self.min_world_size and self.parity in (None, parity)
+
     def holds(self, case: Case) -> bool:
         """Tell whether the bug must show in this case."""
         chunked = 0 < case.chunk_size < case.batch
         ragged = chunked and case.batch % case.chunk_size != 0
         return (
-            case.world_size >= self.min_world_size
-            and self.parity in (None, "even" if case.world_size % 2 == 0 else "odd")
+            self.has_world_size(case.world_size)
             and case.batch >= self.min_batch
             and {"any": True, "chunked": chunked, "ragged": ragged}[self.chunk]
             and (self.layouts is None or case.layout in self.layouts)
@@ -133,7 +139,7 @@ class Bug:
     Attributes:
         id: Its name in the catalogue.
         sentence: What is wrong, in one sentence.
-        source: Address of the public thread, `neighbour of <id>`, or FORK.
+        source: Address of the public thread, `neighbour of <id>`, FORK or ORIGINAL.
         make: Builds it on one rank: (rank, world_size, exchange, chunk_size) -> loss.
         where: The cases in which it must show.
         quantities: What must go wrong there, all of it and nothing else; empty unless the outcome is a mismatch.

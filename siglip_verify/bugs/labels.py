@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from siglip_verify.bugs.entry import ALL, FORK, Bug, Where, seen_in, thread
+from siglip_verify.bugs.entry import ALL, FORK, ORIGINAL, Bug, Where, seen_in, thread
 from siglip_verify.bugs.plant import Brought, Meeting, Plant, block, gathered
 from siglip_verify.loss.block import block_loss, ground_truth
 from siglip_verify.loss.ranks import Ranks
@@ -82,8 +82,8 @@ BUGS = (
     ),
     Bug(
         id="self-negative",
-        sentence="The own block is counted a second time, all negative.",
-        source=FORK,
+        sentence="The own block is counted a second time, all negative: the test `i != rank` is missing.",
+        source=ORIGINAL,
         make=Plant(block=_self_negative),
         where=Where(min_world_size=1),
         quantities=ALL,

@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 
 from siglip_verify.report.console.final import known_bugs
+from siglip_verify.report.markdown import text
 from siglip_verify.report.sections import bug_line as line
 from siglip_verify.report.sections import bug_tables as tables
 from siglip_verify.report.sections import bugs_headline as headline
@@ -25,7 +26,7 @@ def markdown(result: CatalogueResult) -> str:
     for shown in tables(result):
         lines += ["", shown.caption, "", "| " + " | ".join(column.name for column in shown.columns) + " |"]
         lines += ["|" + "|".join("---:" if column.is_number else "---" for column in shown.columns) + "|"]
-        lines += ["| " + " | ".join(value.text.replace("|", "\\|") for value in row) + " |" for row in shown.rows]
+        lines += ["| " + " | ".join(text(value.text) for value in row) + " |" for row in shown.rows]
         lines += [f"\n{note}" for note in shown.notes]
     return "\n".join(lines) + "\n"
 

@@ -84,8 +84,9 @@ def _known_bugs(catalogue: CatalogueResult) -> TestSuite:
     """Make a test case of each planted bug, which fails where it was missed, and of each right loss."""
     suite = TestSuite("known bugs")
     for bug in catalogue.bugs:
-        missed = Failure(f"missed in {words.plural(bug.cases, 'case')}: {words.one_line(bug.sentence)}", "mismatch")
-        suite.add_testcase(_timed(bug.id, None if bug.caught else missed, bug.elapsed_s))
+        how = "; ".join(bug.amiss) or f"missed in {words.plural(bug.cases, 'case')}"
+        missed = Failure(words.one_line(f"{how}: {bug.sentence}"), "mismatch")
+        suite.add_testcase(_timed(bug.id, None if bug.passes else missed, bug.elapsed_s))
     for control in catalogue.controls:
         problem = Error if control.verdict == "unknown" else Failure
         refused = problem(f"a right loss came to {control.verdict} on {words.one_line(control.case)}", control.verdict)

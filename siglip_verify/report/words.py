@@ -58,7 +58,7 @@ def _planted(report: Report) -> str:
     if report.catalogue is None:
         return ""
     bugs = report.catalogue.bugs
-    return f"; {sum(bool(bug.caught) for bug in bugs)} of {plural(len(bugs), 'planted bug')} caught"
+    return f"; {sum(bug.passes for bug in bugs)} of {plural(len(bugs), 'planted bug')} caught"
 
 
 def exchanges_of(loss: LossResult) -> list[str]:

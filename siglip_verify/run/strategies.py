@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from siglip_verify.case import Call, Case, DType, Exchange, Features, Frozen, Layout, Rows, Scalars, Upstream
 
@@ -78,6 +79,13 @@ def cases(
         rows=draw(st.sampled_from(of.rows)),
         call=draw(st.sampled_from(of.calls)),
     )
+
+
+def cases_of(
+    exchanges: Sequence[Exchange], world_sizes: Sequence[int], dimensions: Dimensions | None = None
+) -> SearchStrategy[Case]:
+    """Draw a case of any of some exchanges."""
+    return st.sampled_from(exchanges).flatmap(lambda exchange: cases(exchange, world_sizes, dimensions))
 
 
 def allot(examples: int, world_sizes: Sequence[int]) -> dict[int, int]:

@@ -143,7 +143,7 @@ def _catalogue(worlds: Worlds, chosen: Settings, tell: Listener) -> CatalogueRes
     return run_catalogue(
         worlds,
         chosen_bugs(() if everything else QUICK),
-        seed=chosen.seed,
+        seeds=(chosen.seed,),
         controls=all_controls() if everything else (),
         weaker=everything,
         progress=lambda result: tell(Planted(result)),

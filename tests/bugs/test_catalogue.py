@@ -19,7 +19,7 @@ from torch import Tensor
 
 from siglip_verify.adapt import traits
 from siglip_verify.bugs import CATALOGUE, CONTROLS, Bug, make
-from siglip_verify.bugs.entry import FORK
+from siglip_verify.bugs.entry import FORK, ORIGINAL
 from siglip_verify.case import EXCHANGES
 
 LISTED = [
@@ -79,7 +79,7 @@ def test_every_source_is_a_thread_or_a_neighbour_that_exists() -> None:
     for bug in CATALOGUE.values():
         is_thread = re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/issues/\d+", bug.source)
         neighbour = bug.source.removeprefix("neighbour of ")
-        assert is_thread or bug.source == FORK or (neighbour in CATALOGUE and neighbour != bug.id), bug.id
+        assert is_thread or bug.source in (FORK, ORIGINAL) or (neighbour in CATALOGUE and neighbour != bug.id), bug.id
 
 
 def test_every_entry_says_one_sentence_and_what_a_diagnosis_must_say() -> None:

@@ -138,26 +138,27 @@ def modelled() -> Modelled:
 
 
 def catalogue(**changes: Any) -> CatalogueResult:
-    """Two bugs caught, one of them named, and a right loss accepted."""
+    """Two bugs caught, one in numbers and one as a rank raised, and a right loss accepted."""
     fields: dict[str, Any] = {
         "id": "bidir-no-remainder",
         "sentence": "the last single hop of bidir is left out when W is even",
         "source": "a fork of open_clip",
         "caught": "mismatch",
+        "seed": 0,
         "cases": 1,
         "case": str(Case(world_size=2)),
         "quantities": ("loss", "text_grad"),
         "findings": (),
         "diagnosis": "At W = 4, ranks 0 and 2 never see each other's texts: the last single hop is missing",
-        "named": True,
+        "amiss": (),
         "missed_by": (),
         "elapsed_s": 0.5,
     }
-    raised = fields | {"id": "raises", "caught": "raised", "quantities": (), "diagnosis": "", "named": False}
+    raised = fields | {"id": "raises", "caught": "raised", "quantities": (), "diagnosis": "no attribute"}
     control = ControlResult(
         id="textbook", sentence="the formula, gathered", verdict="pass", cases=25, case="", elapsed_s=1.0
     )
-    found = {"seed": 0, "bugs": (BugResult(**fields | changes), BugResult(**raised)), "controls": (control,)}
+    found = {"seeds": (0,), "bugs": (BugResult(**fields | changes), BugResult(**raised)), "controls": (control,)}
     return CatalogueResult(**found, elapsed_s=4.5)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 import signal
 import time
@@ -97,16 +99,22 @@ class Stopped(OnRankOne):
 
 
 class Looping(OnRankOne):
-    """Rank 0 holds the GIL for ever, rank 1 is stopped."""
+    """Rank 0 loops and never lets go of the interpreter, rank 1 is stopped."""
 
     def forward(self, *args: Tensor, **options: bool) -> Tensor:
         if self.rank == 0:
-            while True:
-                pass
+            collections.deque(itertools.repeat(None), maxlen=0)  # in C alone
         return super().forward(*args, **options)
 
     def happen(self) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class WrongAtGreatScale(SigLipLoss):
+    """Right at the scale that a training begins with."""
+
+    def forward(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, **options: bool) -> Tensor:
+        return super().forward(image, text, scale.clamp(max=50), bias, **options)
 
 
 class NotScalar(SigLipLoss):

@@ -9,12 +9,16 @@ from siglip_verify.result import BugResult, CatalogueResult, ControlResult
 
 def bugs_headline(result: CatalogueResult) -> str:
     """Say the score in one line."""
-    caught = sum(bool(bug.caught) for bug in result.bugs)
+    caught = sum(bug.passes for bug in result.bugs)
+    otherwise = sum(bool(bug.caught) and not bug.passes for bug in result.bugs)
     accepted = sum(control.verdict == "pass" for control in result.controls)
     parts = [f"{caught} of {words.plural(len(result.bugs), 'planted bug')} caught"]
+    if otherwise:
+        parts.append(f"{otherwise} otherwise than declared")
     if result.controls:
         parts.append(f"{accepted} of {words.plural(len(result.controls), 'right loss')} accepted")
-    return f"{result.verdict.upper()}: {', '.join(parts)}, seed {result.seed}, {words.seconds(result.elapsed_s)}"
+    seeds = f"{'seed' if len(result.seeds) == 1 else 'seeds'} {words.ranges(result.seeds)}"
+    return f"{result.verdict.upper()}: {', '.join(parts)}, {seeds}, {words.seconds(result.elapsed_s)}"
 
 
 def bug_tables(result: CatalogueResult) -> list[Table]:
@@ -28,23 +32,39 @@ def bug_line(result: BugResult | ControlResult) -> str:
     if isinstance(result, ControlResult):
         said = "accepted" if result.verdict == "pass" else result.verdict
         return f"{words.one_line(result.id)}: {said}, {words.plural(result.cases, 'case')}"
-    return f"{words.one_line(result.id)}: {_caught(result)}"
+    at = f"at {bug_case(result)}" if result.caught else ""
+    otherwise = f"OTHERWISE than declared: {'; '.join(result.amiss)}" if result.amiss else ""
+    said = ", ".join(part for part in (bug_outcome(result), at, otherwise) if part)
+    return words.one_line(f"{result.id}: {said}")
 
 
-def _caught(bug: BugResult) -> str:
+def bug_outcome(bug: BugResult) -> str:
+    """Say how a bug showed: an outcome of its own for wrong numbers, memory, and each way in which a rank fails."""
+    return _OUTCOMES.get(bug.caught, bug.caught)
+
+
+def bug_case(bug: BugResult) -> str:
+    """Say at which case it was caught, or after how many by the check of memory that follows them."""
     if not bug.caught:
-        return f"MISSED in {bug.cases} cases"
-    if bug.caught == "memory":
-        return f"by its memory, after {words.plural(bug.cases, 'case')}"
-    how = "" if bug.caught == "mismatch" else f"a rank {words.one_line(bug.caught)}, "
-    return f"{how}case {bug.cases}"
+        return words.plural(bug.cases, "case")
+    return f"memory check after {words.plural(bug.cases, 'case')}" if bug.caught == "memory" else f"case {bug.cases}"
+
+
+_OUTCOMES = {
+    "": "MISSED",
+    "mismatch": "wrong numbers",
+    "raised": "a rank raised",
+    "died": "a rank died",
+    "hung": "hung",
+}
 
 
 def _bugs(result: CatalogueResult) -> Table:
     return Table(
-        caption="Planted bugs: caught at which case (counted), at which W, by what, and what the user reads.",
+        caption="Planted bugs: how they showed, at which case (counted), at which W, by what, and what the user reads.",
         columns=(
             Column("bug", is_number=False),
+            Column("outcome", is_number=False),
             Column("caught", is_number=False),
             Column("W"),
             Column("by", is_number=False, is_extra=True, is_prose=True),
@@ -53,14 +73,23 @@ def _bugs(result: CatalogueResult) -> Table:
         rows=tuple(
             (
                 Value(words.one_line(bug.id)),
-                Value(_caught(bug), "" if bug.caught else "mismatch"),
+                Value(words.one_line(bug_outcome(bug)), "" if bug.passes else "mismatch"),
+                Value(bug_case(bug)),
                 Value(_world_size(bug)),
                 Value(words.one_line(", ".join(bug.findings or bug.quantities)) or words.NOTHING),
-                Value(words.one_line(bug.diagnosis) or words.NOTHING, "" if bug.named else "muted"),
+                _said(bug),
             )
             for bug in result.bugs
         ),
     )
+
+
+def _said(bug: BugResult) -> Value:
+    if bug.amiss:
+        return Value(
+            words.one_line(f"OTHERWISE than declared: {'; '.join(bug.amiss)}; says: {bug.diagnosis}"), "mismatch"
+        )
+    return Value(words.one_line(bug.diagnosis) or words.NOTHING)
 
 
 def _world_size(bug: BugResult) -> str:
