@@ -5,6 +5,7 @@ Reads what `siglip-verify bugs --format json` printed, from standard input.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import msgspec
 
 from siglip_verify.report.bugs import headline
+from siglip_verify.report.markdown import text
+from siglip_verify.report.sections.known_bugs import bug_case, bug_outcome
 from siglip_verify.result import BugResult, CatalogueResult, WeakerChecker
 
 ROOT = Path(__file__).parents[1]
@@ -22,22 +25,18 @@ SHOWN = 4  # ids in a row of the README
 def table(columns: str, rows: Iterable[Iterable[object]]) -> str:
     """Return a Markdown table; `columns` is its first line."""
     lines = [columns, "|" + "---|" * (columns.count("|") - 1)]
-    lines += ["| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", str(value)) for value in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def caught(bug: BugResult) -> str:
-    """Say at which case and by what."""
-    if not bug.caught:
-        return f"missed in {bug.cases} cases"
-    by = ", ".join(bug.findings or bug.quantities) or f"a rank {bug.caught}"
-    return f"case {bug.cases}: {by}"
+def by(bug: BugResult) -> str:
+    """Say in what it showed: in the messages, in numbers, or in a rank that failed."""
+    return ", ".join(f"`{name}`" for name in bug.findings or bug.quantities) or "-"
 
 
 def source(bug: BugResult) -> str:
-    """Return the source as a link, if it is one."""
-    words = bug.source.removeprefix("https://github.com/").replace("/issues/", "#").replace("/pull/", "#")
-    return f"[{words}]({bug.source})" if bug.source.startswith("https://") else bug.source
+    """Return the source: a full address, which becomes a link, or words."""
+    return f"<{bug.source}>" if bug.source.startswith("https://") else text(bug.source)
 
 
 def weaker(checkers: Iterable[WeakerChecker], shown: int = sys.maxsize) -> str:
@@ -59,12 +58,23 @@ def some(names: tuple[str, ...], shown: int) -> str:
 def page(result: CatalogueResult) -> str:
     """Return the whole catalogue."""
     bugs = table(
-        "| bug | what is wrong | source | caught at | what the user reads |",
-        ((f"`{bug.id}`", bug.sentence, source(bug), caught(bug), bug.diagnosis or "-") for bug in result.bugs),
+        "| bug | what is wrong | source | outcome | caught at | by | what the user reads |",
+        (
+            (
+                f"`{bug.id}`",
+                text(bug.sentence),
+                source(bug),
+                "; ".join([bug_outcome(bug), *map(text, bug.amiss)]),
+                bug_case(bug),
+                by(bug),
+                text(bug.diagnosis) or "-",
+            )
+            for bug in result.bugs
+        ),
     )
     controls = table(
         "| right loss | verdict | cases | what it is |",
-        ((f"`{control.id}`", control.verdict, control.cases, control.sentence) for control in result.controls),
+        ((f"`{control.id}`", control.verdict, control.cases, text(control.sentence)) for control in result.controls),
     )
     return f"""# Known bugs
 
@@ -73,11 +83,17 @@ Each is planted in a correct loss, and the check is run as it stands. Made by `m
 
 **{headline(result)}**
 
+Each bug was searched for from every seed; its row is of the seed at which that took most cases. A bug counts as caught
+only if it shows as its entry declares: in its outcome, its quantities, its world sizes and what the diagnosis says.
+Where numbers are right the check of memory follows, on steps of its own.
+
 {bugs}
 ## Losses that are right, though written differently
 
 {controls}
 ## What weaker checkers miss, of the bugs that show in numbers
+
+Each has as many cases, the same judge and the same bounds as the check itself; only what its name says is less.
 
 {weaker(result.weaker)}"""
 

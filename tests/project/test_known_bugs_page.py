@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from siglip_verify.bugs import CATALOGUE, CONTROLS
+from siglip_verify.run.catalogue import CASES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "known_bugs.md").read_text()
@@ -23,10 +24,39 @@ def rows(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found[1].splitlines()]
 
 
-def test_every_entry_has_its_row_and_was_caught() -> None:
-    shown = {row[0].strip("`"): row[3] for row in rows(PAGE, "# Known bugs")}
-    assert set(shown) == set(CATALOGUE), "run make bug-table"
-    assert [name for name, caught in shown.items() if not re.match(r"case \d+: ", caught)] == []
+def bugs() -> dict[str, list[str]]:
+    """Return the row of each bug: what is wrong, source, outcome, caught at, by, what the user reads."""
+    return {row[0].strip("`"): row[1:] for row in rows(PAGE, "# Known bugs")}
+
+
+def test_every_entry_has_its_row_and_was_caught_as_it_declares_at_three_seeds() -> None:
+    assert set(bugs()) == set(CATALOGUE), "run make bug-table"
+    assert re.search(rf"\*\*PASS: {len(CATALOGUE)} of {len(CATALOGUE)} planted bugs caught, .*, seeds 0\.\.2, ", PAGE)
+    words = {"wrong numbers": "mismatch", "a rank raised": "raised", "a rank died": "died"}
+    for name, (_, _, outcome, at, _, _) in bugs().items():
+        assert words.get(outcome, outcome) in CATALOGUE[name].outcomes, name
+        cases = int(re.sub(r"\D", "", at))
+        assert 1 <= cases <= CASES, name
+        assert at.startswith("memory check after " if outcome == "memory" else "case "), name
+
+
+def test_every_source_is_shown_with_its_full_address() -> None:
+    for name, (_, source, *_) in bugs().items():
+        of = CATALOGUE[name].source
+        assert source == (f"<{of}>" if of.startswith("https://") else of), name
+
+
+def test_nothing_that_a_rank_said_is_read_as_markup() -> None:
+    for name, (_, _, _, _, _, says) in bugs().items():
+        assert not re.search(r"<|(?<!\\)[*_`\[]", says), name
+
+
+def test_what_weaker_checkers_miss_is_counted_of_the_bugs_that_show_in_numbers() -> None:
+    numeric = sum(bool(bug.quantities) for bug in CATALOGUE.values())
+    for looks_at, misses, among in rows(PAGE, "## What weaker checkers miss"):
+        ids = re.findall(r"`([\w-]+)`", among)
+        assert misses == f"{len(ids)} of {numeric}", looks_at
+        assert set(ids) <= set(CATALOGUE), looks_at
 
 
 def test_every_control_has_its_row_and_was_accepted() -> None:
