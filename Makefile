@@ -7,9 +7,10 @@ READY := $(VENV)/.ready
 JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 REPORTS ?= reports
 MINUTES ?= 5
+TURNS ?= 15
 unexport PYTHONDONTWRITEBYTECODE  # every world's template imports the package: its bytecode is kept
 
-.PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims faults faults-in-a-row soak bench package
+.PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims faults faults-in-a-row soak bench bench-all package
 .PHONY: sample pictures precision test test-launched test-long lint format clean
 
 help:  ## Say what can be made
@@ -68,6 +69,10 @@ claims: $(READY)  ## Check what is said of the loss, statement by statement; wri
 
 bench: $(READY)  ## Measure our loss against open_clip's, and the tool itself; write reports/bench.json and charts
 	$(BIN)/siglip-verify bench $(foreach name,$(ONLY),--only $(name)) --report-dir $(REPORTS)
+
+bench-all: $(READY)  ## Measure all that docs/benchmarks.md shows in one run of some twenty minutes (TURNS=15), and write it and its charts
+	$(BIN)/siglip-verify bench --shown --turns $(TURNS) --report-dir $(REPORTS) || [ $$? = 1 ]  # what is missed is shown, too
+	$(BIN)/python docs/make_benchmarks.py $(REPORTS)/bench.json
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup

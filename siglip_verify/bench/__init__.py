@@ -15,6 +15,7 @@ from siglip_verify.bench.measure import (
     compare,
     in_turn,
 )
+from siglip_verify.bench.published import published
 from siglip_verify.bench.whole import BENCHES, Bench, named, run_benches
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "compare",
     "in_turn",
     "named",
+    "published",
     "run_benches",
 ]

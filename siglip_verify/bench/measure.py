@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Unit = Literal["s", "B"]
 Pair = tuple[str, str]
 T = TypeVar("T")
@@ -46,7 +46,8 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: What it is.
         unit: Of its values: seconds, or bytes.
-        values: One for each turn, in order, measured.
+        turns: How often it was measured.
+        values: One for each turn, in order, measured; none in a digest.
         median: Of the values.
         note: What else is to be said of it, such as a count.
         traffic: What it sends; None where that is not looked at.
@@ -55,6 +56,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     unit: Unit
+    turns: int
     values: tuple[float, ...]
     median: float
     note: str = ""
@@ -70,21 +72,34 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     """What a ratio must be.
 
+    A median within its own noise of what is required would pass for ever on a machine that is noisy enough. With a
+    margin the noise counts against: the interval must reach the right side, and it must end before the ratio that a
+    contestant worse by the margin has. The true ratio of such a one is in the interval with a probability of 95 %, so
+    that it is let through in one run of forty at most, however noisy they are.
+
     Attributes:
         bound: On which side.
         ratio: Of what.
-        within_noise: Whether it is enough that the ratio's interval reaches that side.
+        margin: How much worse is found out, such as 0.1; None where the median alone decides.
     """
 
     bound: Literal["at most", "at least"]
     ratio: float
-    within_noise: bool = False
+    margin: float | None = None
+
+    @property
+    def found_out(self) -> float | None:
+        """The ratio that the interval must not reach."""
+        if self.margin is None:
+            return None
+        return self.ratio * (1 + self.margin) if self.bound == "at most" else self.ratio / (1 + self.margin)
 
     def is_met_by(self, value: float, interval: tuple[float, float]) -> bool:
         """Tell whether a ratio is on the right side; one that is not a number never is."""
+        low, high = interval
         if self.bound == "at most":
-            return (interval[0] if self.within_noise else value) <= self.ratio
-        return (interval[1] if self.within_noise else value) >= self.ratio
+            return value <= self.ratio if self.found_out is None else low <= self.ratio and high < self.found_out
+        return value >= self.ratio if self.found_out is None else high >= self.ratio and low > self.found_out
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +203,7 @@ def compare(
         Contestant(
             name=contestant,
             unit=unit,
+            turns=len(values),
             values=tuple(values),
             median=statistics.median(values),
             note=(notes or {}).get(contestant, ""),

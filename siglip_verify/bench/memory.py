@@ -33,7 +33,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _TIMEOUT_S = 600.0
 
 
-def memory(batch: int, dim: int, world_sizes: Sequence[int], turns: int) -> Iterator[Comparison]:
+def memory(
+    batch: int, dim: int, world_sizes: Sequence[int], turns: int, chosen: Callable[[Form], bool] = lambda _: True
+) -> Iterator[Comparison]:
     """Measure every form at one size, W by W, and then hold the largest W against the smallest from 4 on.
 
     Args:
@@ -41,24 +43,26 @@ def memory(batch: int, dim: int, world_sizes: Sequence[int], turns: int) -> Iter
         dim: Feature dimension, d.
         world_sizes: W, ascending.
         turns: Fresh worlds for each form.
+        chosen: Which forms, if not all; open_clip's bidir and the constant ones without overlap at least.
 
     Raises:
         UsageError: The system keeps no high-water mark that can be set back.
     """
     if not _RESET.exists():
         raise UsageError(f"peak memory is measured with Linux's {_RESET}, which is not there: run it on Linux")
+    forms = [form for form in (*open_clip_forms(), *our_forms()) if chosen(form)]
     peaks: dict[int, dict[str, list[float]]] = {}
     with Worlds(timeout_s=_TIMEOUT_S) as worlds:
         for world_size in world_sizes:
             setup = Setup(world_size=world_size, batch=batch, dim=dim)
-            peaks[world_size] = _peaks(worlds, setup, turns)
+            peaks[world_size] = _peaks(worlds, forms, setup, turns)
             yield compare(
                 f"memory/{batch}x{dim}/W{world_size}",
                 f"peak memory of one step in a fresh world, W = {world_size}, b = {batch}, d = {dim}, float32",
                 peaks[world_size],
                 each="step",
                 unit="B",
-                ratios=_ratios(setup),
+                ratios=_ratios(forms, setup),
                 limits=_LIMITS if (batch, dim) == LARGE else None,
                 setup=setup,
             )
@@ -66,7 +70,7 @@ def memory(batch: int, dim: int, world_sizes: Sequence[int], turns: int) -> Iter
         yield flatness(batch, dim, peaks, grown)
 
 
-def _peaks(worlds: Worlds, setup: Setup, turns: int) -> dict[str, list[float]]:
+def _peaks(worlds: Worlds, forms: Sequence[Form], setup: Setup, turns: int) -> dict[str, list[float]]:
     """Measure each form in fresh worlds, in turn."""
 
     def fresh(form: Form) -> Callable[[], float]:
@@ -76,15 +80,16 @@ def _peaks(worlds: Worlds, setup: Setup, turns: int) -> dict[str, list[float]]:
 
         return once
 
-    return in_turn({form.name: fresh(form) for form in [*open_clip_forms(), *our_forms()]}, turns)
+    return in_turn({form.name: fresh(form) for form in forms}, turns)
 
 
-def _ratios(setup: Setup) -> dict[Pair, Requirement | None]:
+def _ratios(forms: Sequence[Form], setup: Setup) -> dict[Pair, Requirement | None]:
     """Hold every form of ours against open_clip's bidir."""
     is_judged = (setup.batch, setup.dim) == LARGE and setup.world_size == _SHARE_AT
     return {
         (form.name, REFERENCE): Requirement(bound="at most", ratio=0.2) if is_judged and form.name in _LIMITS else None
-        for form in our_forms()
+        for form in forms
+        if not form.target
     }
 
 

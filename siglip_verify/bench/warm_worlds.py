@@ -68,7 +68,10 @@ def warm_worlds(turns: int) -> Iterator[Comparison]:
         f"one case ({CASE.exchange}, W = {CASE.world_size}, b = {CASE.batch}, d = {CASE.dim}), asked for and answered",
         measured,
         each="case",
-        ratios={("fresh interpreters", "warm world"): Requirement(bound="at least", ratio=AT_LEAST)},
+        ratios={
+            ("fresh interpreters", "warm world"): Requirement(bound="at least", ratio=AT_LEAST),
+            ("forks", "warm world"): None,
+        },
         notes={
             "fresh interpreters": "one for each rank and case: import torch, join a group",
             "forks": "of a process that has torch, for each case: join a group",

@@ -7,7 +7,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from siglip_verify.bench.local_block import local_block
@@ -60,8 +60,8 @@ BENCHES: dict[str, Bench] = {
 """By name. What stands before a slash of a name means all that begin so: `steps`, `steps/8x64`, `steps/8x64/W4`."""
 
 
-def named(words: Sequence[str]) -> list[str]:
-    """Return the names of the benchmarks that these words mean, each once.
+def named(words: Sequence[str]) -> dict[str, Bench]:
+    """Return the benchmarks that these words mean.
 
     Raises:
         UsageError: A word means none.
@@ -72,7 +72,7 @@ def named(words: Sequence[str]) -> list[str]:
             raise UsageError(
                 f"a benchmark is one of {', '.join(families)}, or a part such as steps/8x64/W4; got {word!r}"
             )
-    return [name for name in BENCHES if any(_means(word, name) for word in words)]
+    return {name: bench for name, bench in BENCHES.items() if any(_means(word, name) for word in words)}
 
 
 def _means(word: str, name: str) -> bool:
@@ -80,7 +80,7 @@ def _means(word: str, name: str) -> bool:
 
 
 def run_benches(
-    names: Sequence[str],
+    benches: Mapping[str, Bench],
     *,
     turns: int | None = None,
     progress: Callable[[str | Comparison], object] = lambda _: None,
@@ -88,7 +88,7 @@ def run_benches(
     """Run benchmarks one after the other.
 
     Args:
-        names: Of `BENCHES`.
+        benches: By name.
         turns: How often each contestant is measured; None leaves it to each benchmark.
         progress: Called with each name before it is run, and with each comparison when it is made.
 
@@ -99,9 +99,8 @@ def run_benches(
         raise UsageError(f"things are measured in turn at least twice each; got turns={turns}")
     started, started_at, load = time.perf_counter(), datetime.datetime.now(datetime.UTC), _load()
     comparisons: list[Comparison] = []
-    for name in names:
+    for name, bench in benches.items():
         progress(name)
-        bench = BENCHES[name]
         for comparison in bench.run(turns or bench.turns):
             comparisons.append(comparison)
             progress(comparison)

@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.bench import BENCHES, Comparison, named, run_benches
+from siglip_verify.bench import BENCHES, Comparison, named, published, run_benches
+from siglip_verify.bench.published import TURNS
 from siglip_verify.cli.output import EXIT_CODES, say_written
 from siglip_verify.report import bench as bench_report
 from siglip_verify.report import write_files
@@ -21,6 +22,9 @@ def bench(
         Parameter(help="Such as `steps`, `steps/8x64` or `steps/8x64/W4`; may be repeated.", negative=()),
     ] = (),
     all: Annotated[bool, Parameter(help="Every benchmark, large sizes too: an hour or two.", negative=())] = False,  # noqa: A002
+    shown: Annotated[
+        bool, Parameter(help="Those that README and docs show; --turns is of steps.", negative=())
+    ] = False,
     turns: Annotated[int | None, Parameter(help="How often each thing is measured; default: its own number.")] = None,
     report_dir: Annotated[Path | None, Parameter(help="Write bench.json and charts into this folder.")] = None,
 ) -> int:
@@ -31,6 +35,7 @@ def bench(
     siglip-verify bench --only steps/1024x512/W4           # a step of every form, ours and open_clip's
     siglip-verify bench --only memory/1024x512 --report-dir reports
     siglip-verify bench --only recording --turns 300
+    siglip-verify bench --shown --report-dir reports       # what docs/benchmarks.md shows: twenty minutes on two cores
     ```
 
     `steps/BxD/W`: a step of each exchange and memory mode against open_clip's, and what it sends. `memory/BxD`: peak
@@ -45,8 +50,11 @@ def bench(
         said = f"measuring {news} ..." if isinstance(news, str) else bench_report.line(news)
         told.print(said, style="dim", markup=False, highlight=False, soft_wrap=True)
 
-    names = named(only) if only else [name for name, one in BENCHES.items() if all or one.is_short]
-    result = run_benches(names, turns=turns, progress=tell)
+    if shown:
+        result = run_benches(published(TURNS if turns is None else turns), progress=tell)
+    else:
+        short = {name: one for name, one in BENCHES.items() if all or one.is_short}
+        result = run_benches(named(only) if only else short, turns=turns, progress=tell)
     console = Console()
     bench_report.render(result, console)
     if report_dir is not None:

@@ -117,12 +117,12 @@ def dump(report: BenchReport) -> bytes:
 def _row(contestant: Contestant) -> tuple[Value, ...]:
     low, _, high = statistics.quantiles(contestant.values, n=4)
     unit = contestant.unit
-    limit = "" if contestant.limit is None else f"at most {_said(contestant.limit, unit)}{_verdict(contestant.is_met)}"
+    limit = "" if contestant.limit is None else f"at most {said(contestant.limit, unit)}{_verdict(contestant.is_met)}"
     return (
         Value(contestant.name),
-        Value(_said(contestant.median, unit), _tone(contestant.is_met)),
-        Value(f"{_said(low, unit)} .. {_said(high, unit)}"),
-        Value(words.count(len(contestant.values))),
+        Value(said(contestant.median, unit), _tone(contestant.is_met)),
+        Value(f"{said(low, unit)} .. {said(high, unit)}"),
+        Value(words.count(contestant.turns)),
         Value(words.one_line("; ".join(filter(None, [contestant.note, limit])))),
     )
 
@@ -139,19 +139,21 @@ def _ratio_row(ratio: Ratio) -> tuple[Value, ...]:
         Value(_pair(ratio)),
         Value(f"{ratio.value:,.2f}", _tone(ratio.is_met)),
         Value(f"{low:,.2f} .. {high:,.2f}"),
-        Value(_required(ratio)),
+        Value(required(ratio)),
     )
 
 
-def _required(ratio: Ratio) -> str:
+def required(ratio: Ratio) -> str:
+    """Say what is required of a ratio, and whether it is met; nothing where nothing is."""
     if ratio.requirement is None:
         return ""
-    noise = " within the interval" if ratio.requirement.within_noise else ""
-    return f"{ratio.requirement.bound} {ratio.requirement.ratio:g}{noise}{_verdict(ratio.is_met)}"
+    found_out = ratio.requirement.found_out
+    surely = "" if found_out is None else f", surely not {found_out:.3g}"
+    return f"{ratio.requirement.bound} {ratio.requirement.ratio:g}{surely}{_verdict(ratio.is_met)}"
 
 
 def _missed(ratio: Ratio) -> str:
-    return f" ({_required(ratio)})" if ratio.is_met is False else ""
+    return f" ({required(ratio)})" if ratio.is_met is False else ""
 
 
 def _pair(ratio: Ratio) -> str:
@@ -166,7 +168,8 @@ def _tone(is_met: bool | None) -> Tone:
     return "" if is_met is None else "pass" if is_met else "mismatch"
 
 
-def _said(value: float, unit: Unit) -> str:
+def said(value: float, unit: Unit) -> str:
+    """Say seconds or bytes in words."""
     if unit == "B":
         return f"{value / _MIB:,.1f} MiB"
     return f"{value * 1e3:.2f} ms" if value < 1 else f"{value:.2f} s"
