@@ -104,7 +104,8 @@ def _run(report: BenchReport) -> str:
     load = "" if report.load is None else f", load {report.load[0]:.1f} before and {report.load[1]:.1f} after"
     said = ", ".join(f"{name} {value}" for name, value in report.environment.items())
     turns = min((each.turns for one in _of(report, "steps") for each in one.contestants), default=0)
-    return f"One run, {report.started_at}, {report.elapsed_s / 60:.0f} minutes, each step {turns} times or more; {said}{load}."
+    took = f"{report.started_at}, {report.elapsed_s / 60:.0f} minutes, each step {turns} times or more"
+    return f"One run, {took}; {said}{load}."
 
 
 # ------------------------------------------------------------------ the page
