@@ -71,10 +71,10 @@ def sum_of_losses(
     def of_rows(rows_bd: Tensor, first_row: int) -> Tensor:
         u = scaled_logits(rows_bd, text_bd, logit_bias)
         if labels is not None:
-            u = -labels(len(rows_bd), len(text_bd), first_row, u.device, u.dtype) * u
+            u = -labels(*u.shape, first_row, u.device, u.dtype) * u
         return functional.softplus(u, threshold=EXACT_FROM).sum()
 
-    if not 0 < chunk_size < len(scaled_bd):
+    if not 0 < chunk_size < scaled_bd.shape[0]:
         return of_rows(scaled_bd, 0)
     chunks = [
         checkpoint(of_rows, rows_bd, index * chunk_size, use_reentrant=False, preserve_rng_state=False)

@@ -169,7 +169,7 @@ class SigLipLoss(nn.Module):
     def _walk(self, image: Tensor, text: Tensor, needs: Needs) -> Walk:
         """Say how this rank comes to see every rank's texts, and what its sums are divided by."""
         ranks = self._ranks()
-        walk = Walk(self._exchange, self._conversation, ranks, self.chunk_size, len(image))
+        walk = Walk(self._exchange, self._conversation, ranks, self.chunk_size, image.shape[0])
         if not (self.ragged or self.check_shapes):
             return walk
         sizes = agree(text, needs.text, ranks, self.ragged)
@@ -177,10 +177,12 @@ class SigLipLoss(nn.Module):
 
     def _autograd_loss(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, walk: Walk) -> Tensor:
         """Add up the blocks, and leave their gradients and the way home to autograd."""
-        total, scaled = torch.zeros_like(scale), block.scaled(image, scale)
+        total, scaled = None, block.scaled(image, scale)
         for src, texts in walk.show(text):
             labels = self._ground_truth if src == self.rank else None  # only the own block holds positives
-            total = total + block.sum_of_losses(scaled, texts, bias, labels, self.chunk_size)
+            part = block.sum_of_losses(scaled, texts, bias, labels, self.chunk_size)
+            total = part if total is None else total + part
+        assert total is not None  # there is one rank at least
         return total / walk.normalizer
 
     def _exchange(self, text: Tensor) -> Conversation:
