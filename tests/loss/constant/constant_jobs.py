@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -149,6 +150,25 @@ def order_of_work(case: Case, options: Options) -> list[str]:
         in_forward = list(order)
         loss.backward()
     return in_forward
+
+
+def recorded_while_looking(case: Case, options: Options) -> tuple[list[Event], list[float]]:
+    """Return what one forward posted, as recorded, and when it began to compute each block, by the same clock."""
+    looked_s: list[float] = []
+
+    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: (looked_s.append(time.monotonic()), function(*args, **kwargs))[1]
+
+    log = bytearray(log_bytes(1000))
+    with (
+        mock.patch.object(block, "sum_of_losses", noted(block.sum_of_losses)),
+        mock.patch.object(closed_form.Sums, "add_block", noted(closed_form.Sums.add_block)),
+    ):
+        with Recorder(log) as recorder, recorder.phase("forward"):
+            loss = build(case, options)(*leaves(case))
+        in_forward = list(looked_s)
+        loss.backward()
+    return read_log(log, dist.get_rank()), in_forward
 
 
 class Towers(nn.Module):

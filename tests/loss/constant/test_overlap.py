@@ -87,6 +87,25 @@ def test_every_hop_with_text_leaves_before_the_blocks_of_the_last_are_looked_at(
         assert order[: len(wanted)] != wanted
 
 
+@pytest.mark.parametrize("memory", ["autograd", "constant"])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("overlap", [True, False])
+def test_the_record_shows_each_block_on_its_way_before_it_is_computed_and_without_overlap_after(
+    worlds: Worlds, memory: str, exchange: str, overlap: bool
+) -> None:
+    """A hop passes on what the one before brought, from one rank or two; the first, own texts, may always be early."""
+    case = replace(CASE, exchange=exchange, world_size=5)
+    blocks, hops = (1, 4) if exchange == "shift" else (2, 2)
+    for events, looked_s in worlds.run(5, jobs.recorded_while_looking, case, {"memory": memory, "overlap": overlap}):
+        sent_s = [
+            [event.posted_s for event in events if event.kind == "send" and event.hop == hop] for hop in range(hops)
+        ]
+        passed_on = [looked_s[0], *looked_s[1 : 1 + (hops - 1) * blocks : blocks]]  # when each hop's first was computed
+        assert [len(posted_s) for posted_s in sent_s] == [blocks] * hops
+        for posted_s, computed_s in list(zip(sent_s, passed_on, strict=True))[0 if overlap else 1 :]:
+            assert max(posted_s) < computed_s if overlap else min(posted_s) > computed_s
+
+
 def test_collectives_have_no_hops_to_overlap() -> None:
     for exchange in ("reduce", "gather"):
         with pytest.raises(ValueError, match=f"overlap=True needs hops.*got dist_impl='{exchange}': use 'bidir'"):
