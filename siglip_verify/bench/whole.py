@@ -95,8 +95,9 @@ def run_benches(
     Raises:
         UsageError: Less than two turns.
     """
-    if turns is not None and turns < 2:
-        raise UsageError(f"things are measured in turn at least twice each; got turns={turns}")
+    least = min((bench.turns for bench in benches.values()), default=2) if turns is None else turns
+    if least < 2:
+        raise UsageError(f"things are measured in turn at least twice each; got turns={least}")
     started, started_at, load = time.perf_counter(), datetime.datetime.now(datetime.UTC), _load()
     comparisons: list[Comparison] = []
     for name, bench in benches.items():

@@ -11,6 +11,7 @@ from rich.console import Console
 from siglip_verify.bench import BENCHES, Comparison, named, published, run_benches
 from siglip_verify.bench.published import TURNS
 from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.errors import UsageError
 from siglip_verify.report import bench as bench_report
 from siglip_verify.report import write_files
 
@@ -50,6 +51,8 @@ def bench(
         said = f"measuring {news} ..." if isinstance(news, str) else bench_report.line(news)
         told.print(said, style="dim", markup=False, highlight=False, soft_wrap=True)
 
+    if shown and (only or all):
+        raise UsageError(f"--shown is a set of benchmarks of its own; got --shown with {'--only' if only else '--all'}")
     if shown:
         result = run_benches(published(TURNS if turns is None else turns), progress=tell)
     else:

@@ -71,7 +71,7 @@ def sum_of_losses(
     def of_rows(rows_bd: Tensor, first_row: int) -> Tensor:
         u = scaled_logits(rows_bd, text_bd, logit_bias)
         if labels is not None:
-            u = -labels(*u.shape, first_row, u.device, u.dtype) * u
+            u = -labels(u.shape[0], u.shape[1], first_row, u.device, u.dtype) * u
         return functional.softplus(u, threshold=EXACT_FROM).sum()
 
     if not 0 < chunk_size < scaled_bd.shape[0]:

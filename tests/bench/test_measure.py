@@ -274,6 +274,8 @@ def test_what_is_shown_holds_every_size_in_fifteen_turns_or_more() -> None:
 def test_at_least_two_turns_are_asked_for() -> None:
     with pytest.raises(UsageError, match="got turns=1"):
         run_benches(walking(), turns=1)
+    with pytest.raises(UsageError, match="got turns=1"):
+        run_benches(published(1))
 
 
 @pytest.mark.parametrize("passes", [True, False])
@@ -298,6 +300,21 @@ def test_long_benchmarks_run_when_asked_for(
         monkeypatch.setattr(f"siglip_verify.{module}.BENCHES", walking(is_short=False))
     assert cli.exit_code(["bench", *words]) == 0
     assert ("on foot" in capsys.readouterr().out) is runs
+
+
+@pytest.mark.parametrize(("words", "turns"), [([], 15), (["--turns", "20"], 20)])
+def test_what_is_shown_runs_with_the_turns_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], turns: int
+) -> None:
+    monkeypatch.setattr("siglip_verify.cli.bench.published", lambda turns: walking(turns, is_short=False))
+    assert cli.exit_code(["bench", "--shown", *words]) == 0
+    assert f"on foot 10.00 s 10.00 s .. 10.00 s {turns} uphill" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("words", [["--all"], ["--only", "recording"]])
+def test_what_is_shown_goes_with_no_other_choice(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert cli.exit_code(["bench", "--shown", *words]) == 2
+    assert f"got --shown with {words[0]}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_names_the_benchmarks_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from siglip_verify.bench import BenchReport
+from siglip_verify.bench import BenchReport, Comparison
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def test_another_figure_changes_pages_and_chart(
     assert {path.name for path in after if after[path] != before[path]} == changed
 
 
-def _doubled(comparison: msgspec.Struct) -> msgspec.Struct:
+def _doubled(comparison: Comparison) -> Comparison:
     replace = msgspec.structs.replace
     return replace(
         comparison,
