@@ -44,11 +44,15 @@ mutants: $(READY)  ## Change what judges a loss, one small change at a time, and
 	PATH="$(abspath $(BIN)):$$PATH" CI=1 HYPOTHESIS_PROFILE=mutants OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/python docs/make_mutants.py
 
-faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4, and see what is said of it
-	$(BIN)/siglip-verify faults
+faults: $(READY)  ## Set off every kind of fault at every exchange and W = 2, 3, 4; write the matrix of docs/faults.md
+	$(BIN)/siglip-verify faults --timeout 1.5 --format json > .faults.json
+	$(BIN)/python docs/make_faults.py matrix < .faults.json
+	rm .faults.json
 
-faults-in-a-row: $(READY)  ## Set off 200 random faults, and see that nothing is left behind
-	$(BIN)/siglip-verify faults --in-a-row 200
+faults-in-a-row: $(READY)  ## Set off 200 random faults, see that nothing is left behind; write that into docs/faults.md
+	$(BIN)/siglip-verify faults --in-a-row 200 --timeout 1.5 --format json > .faults-in-a-row.json
+	$(BIN)/python docs/make_faults.py in-a-row < .faults-in-a-row.json
+	rm .faults-in-a-row.json
 
 soak: $(READY)  ## Run random cases and random faults for MINUTES minutes, and see that nothing leaks
 	$(BIN)/siglip-verify soak --minutes $(MINUTES)

@@ -96,7 +96,10 @@ class FaultOutcome(msgspec.Struct, frozen=True, kw_only=True):
         verdict: The verdict on that step; None where the parent was killed.
         said: What was said of it, in one sentence.
         elapsed_s: Seconds until it was said.
-        wrong: What should have been otherwise; empty where all is as it must be.
+        names_rank: Whether that names the rank; None where nothing is to be named.
+        names_hop: Whether it names the phase and the hop, likewise.
+        left: What was left behind, in words.
+        wrong: What should have been otherwise, what was left included; empty where all is as it must be.
     """
 
     fault: Fault
@@ -104,6 +107,9 @@ class FaultOutcome(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     said: str
     elapsed_s: float
+    names_rank: bool | None = None
+    names_hop: bool | None = None
+    left: tuple[str, ...] = ()
     wrong: tuple[str, ...]
 
 

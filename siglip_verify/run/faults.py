@@ -98,10 +98,10 @@ class _FaultRun:
             outcome = self._judged(fault, case)
         else:
             outcome = kill_parent(self._place, self._spec, fault, case, within_s=self._timeout_s + MARGIN_S)
-        left = self._left_over()
+        left = (*outcome.left, *self._left_over())
         after = self.case(case)
         wrong = (*outcome.wrong, *left, *([f"the next case: {after}"] if after else []))
-        return msgspec.structs.replace(outcome, wrong=wrong)
+        return msgspec.structs.replace(outcome, left=left, wrong=wrong)
 
     def burst(self, burst: Burst) -> None:
         """Judge random cases without a fault, drawn as a check draws them."""
@@ -128,17 +128,20 @@ class _FaultRun:
         wrong = list(misjudged(fault, result))
         if result.elapsed_s > self._timeout_s + MARGIN_S:
             wrong.append(f"took {result.elapsed_s:.1f} s, where the timeout is {self._timeout_s:g} s")
-        if result.verdict != "pass":
-            if lasting := pids & self._place.processes():
-                wrong.append(f"{len(lasting)} processes of the broken world live on")
-            if folder is not None and folder.exists():
-                wrong.append("the folder of the broken world is left")
+        failed, said, left = result.verdict != "pass", _said(result), list[str]()
+        if failed and (lasting := pids & self._place.processes()):
+            left.append(f"{len(lasting)} processes of the broken world live on")
+        if failed and folder is not None and folder.exists():
+            left.append("the folder of the broken world is left")
         return FaultOutcome(
             fault=fault,
             case=case,
             verdict=result.verdict,
-            said=_said(result),
+            said=said,
             elapsed_s=result.elapsed_s,
+            names_rank=_names(f"rank {fault.rank}", said) if failed else None,
+            names_hop=_names(fault.place, said) if failed else None,
+            left=tuple(left),
             wrong=tuple(wrong),
         )
 

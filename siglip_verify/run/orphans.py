@@ -65,16 +65,18 @@ def kill_parent(place: Surroundings, spec: LossSpec, fault: Fault, case: Case, *
     while (place.processes() - processes or place.files() - files) and time.monotonic() - started < within_s:
         time.sleep(0.01)
     elapsed_s = time.monotonic() - started
-    if left := place.processes() - processes:
-        wrong.append(f"{len(left)} processes outlive their parent")
-    if left := place.files() - files:
-        wrong.append(f"{len(left)} files outlive their parent")
+    left: list[str] = []
+    if outlived := place.processes() - processes:
+        left.append(f"{len(outlived)} processes outlive their parent")
+    if lasting := place.files() - files:
+        left.append(f"{len(lasting)} files outlive their parent")
     return FaultOutcome(
         fault=fault,
         case=case,
         verdict=None,
         said=f"the parent and {len(pids)} processes gone {elapsed_s:.2f} s after the step began",
         elapsed_s=elapsed_s,
+        left=tuple(left),
         wrong=tuple(wrong),
     )
 

@@ -22,7 +22,7 @@ from siglip_verify.fault import EXPECTED, KINDS, Burst, Fault, FaultReport, Kind
 from siglip_verify.observe import log_bytes
 from siglip_verify.observe.trap import Trap
 from siglip_verify.records import CaseResult, Finding, RankFailure
-from siglip_verify.run.fault_plans import in_a_row, matrix, soak
+from siglip_verify.run.fault_plans import Place, in_a_row, matrix, soak
 from siglip_verify.run.faults import Act, misjudged, run_faults
 from siglip_verify.run.leaks import Growth, left_behind
 from siglip_verify.world import Worlds
@@ -54,6 +54,9 @@ def report() -> FaultReport:
 def test_a_fault_is_named_with_rank_and_hop_in_time_and_the_next_case_passes(report: FaultReport, kind: Kind) -> None:
     (outcome,) = [outcome for outcome in report.outcomes if outcome.fault.kind == kind]
     assert outcome.wrong == ()
+    assert outcome.left == ()
+    named = True if EXPECTED[kind].verdicts in (("unknown",), ("mismatch",)) else None
+    assert (outcome.names_rank, outcome.names_hop) == (named, named)
     assert outcome.verdict in (EXPECTED[kind].verdicts or (None,))
 
 
@@ -152,6 +155,14 @@ def places(acts: list[Act]) -> list[tuple[str, str, int]]:
 def test_the_matrix_holds_every_kind_at_every_exchange_and_world_size_once() -> None:
     drawn = places(matrix(seed=3, timeout_s=1))
     assert len(drawn) == len(set(drawn)) == len(KINDS) * len(EXCHANGES) * 3
+
+
+def test_what_is_named_of_a_place_is_not_drawn() -> None:
+    for act in matrix(seed=3, timeout_s=1, world_sizes=[3, 4], at=Place(rank=2, phase="backward")):
+        assert not isinstance(act, Burst)
+        assert (act[0].rank, act[0].phase) == (2, "backward")
+    hops = {act[0].hop for act in matrix(seed=3, timeout_s=1, exchanges=["shift"], world_sizes=[4], at=Place(hop=2))}
+    assert hops == {2}
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
