@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from siglip_verify.adapt.spec import LossSpec
-from siglip_verify.case import EXCHANGES, Case, DType, Exchange, Features, Layout, Upstream
+from siglip_verify.case import EXCHANGES, Call, Case, DType, Exchange, Features, Layout, Upstream
 from siglip_verify.records import Quantity
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -33,8 +33,8 @@ class Make(Protocol):
         ...
 
 
-Outcome = Literal["mismatch", "raised", "died", "hung", "memory"]
-"""How a bug shows: wrong numbers; an exception, a dead process or silence in a rank; or memory alone."""
+Outcome = Literal["mismatch", "raised", "died", "hung", "memory", "input"]
+"""How a bug shows: wrong numbers; an exception, a dead process, silence in a rank; memory or changed input alone."""
 
 FORK = "a public fork of open_clip's loss; no thread"
 ORIGINAL = "https://github.com/mlfoundations/open_clip/blob/main/src/open_clip/loss.py"
@@ -80,7 +80,7 @@ class Where:
         parity: Even or odd W alone; None is both.
         min_batch: The least b.
         chunk: "chunked": chunk_size smaller than b. "ragged": and b no multiple of it.
-        layouts, dtypes, features, upstream: The values in which it shows; None is all.
+        layouts, dtypes, features, upstream, calls: The values in which it shows; None is all.
         min_scale: The least t, c being -t / 2.
     """
 
@@ -92,6 +92,7 @@ class Where:
     dtypes: tuple[DType, ...] | None = None
     features: tuple[Features, ...] | None = None
     upstream: tuple[Upstream, ...] | None = None
+    calls: tuple[Call, ...] | None = None
     min_scale: float = -math.inf
 
     def has_world_size(self, world_size: int) -> bool:
@@ -111,6 +112,7 @@ class Where:
             and (self.dtypes is None or case.dtype in self.dtypes)
             and (self.features is None or case.features in self.features)
             and (self.upstream is None or case.upstream in self.upstream)
+            and (self.calls is None or case.call in self.calls)
             and case.scale >= self.min_scale
         )
 
@@ -127,6 +129,7 @@ class Where:
             dtype=(self.dtypes or ("float64",))[0],
             features=(self.features or ("random",))[0],
             upstream=(self.upstream or ("one",))[0],
+            call=(self.calls or ("first",))[0],
             scale=scale,
             bias=-scale / 2 if scale == self.min_scale else Case().bias,
         )

@@ -1,13 +1,14 @@
-"""Bugs that no number shows: memory that grows, and code that is only reached with two ranks or more.
+"""Bugs that no number of one step shows: what is kept or overwritten, and code that is only reached with two ranks.
 
-Here: plants whose loss and gradients, where there are any, are right.
+Here: plants whose loss and gradients, where there are any, are right in the first step.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from siglip_verify.bugs.entry import Bug, Where, thread
+from siglip_verify.bugs.entry import ALL, Bug, Loss, Where, thread
 from siglip_verify.bugs.plant import Brought, Exchange, Meeting, Plant, block
 from siglip_verify.loss.exchanges import EXCHANGES
 from siglip_verify.loss.ranks import Ranks
@@ -24,6 +25,30 @@ def _kept_for_the_log(loss: Tensor, ranks: Ranks) -> Tensor:
     return loss
 
 
+class _FirstBatchKept(Plant):
+    def __call__(self, rank: int, world_size: int, exchange: str, chunk_size: int = 0) -> Loss:
+        kept: dict[int, Tensor] = {}
+
+        def of_first_batch(m: Meeting) -> Tensor:
+            if m.is_own:
+                return block(m)
+            first = kept.setdefault(m.src, m.texts.detach().clone())  # bug: and never anew
+            return block(m._replace(texts=m.texts + (first - m.texts).detach()))
+
+        return Plant(block=of_first_batch)(rank, world_size, exchange, chunk_size)
+
+
+def _into_the_callers_own(exchange: str) -> Exchange:
+    def bring(text: Tensor, ranks: Ranks) -> Brought:
+        texts = text
+        for src, texts in EXCHANGES[exchange](text.clone(), ranks):
+            yield src, texts
+        with torch.no_grad():
+            text.copy_(texts)  # bug: the caller's tensor serves as the buffer of what arrives last
+
+    return bring
+
+
 def _name_error(exchange: str) -> Exchange:
     def bring(text: Tensor, ranks: Ranks) -> Brought:
         num_ranks = ranks._world_size  # type: ignore[attr-defined]  # pyright: ignore  # bug: it has no underscore
@@ -33,6 +58,23 @@ def _name_error(exchange: str) -> Exchange:
 
 
 BUGS = (
+    Bug(
+        id="first-batch-kept",
+        sentence="Other ranks' texts of the first step are kept and used in every later one.",
+        source=thread("huggingface/sentence-transformers", 3862),
+        make=_FirstBatchKept(),
+        where=Where(calls=("second",)),
+        quantities=ALL,
+        diagnosis=r"second",
+    ),
+    Bug(
+        id="features-overwritten",
+        sentence="What arrives last is written into the caller's own text features.",
+        source=thread("huggingface/sentence-transformers", 2617),
+        make=Plant(exchanges={name: _into_the_callers_own(name) for name in ("shift", "bidir")}),
+        outcomes=("input",),
+        diagnosis=r"overwrite|overwritten",
+    ),
     Bug(
         id="memory-grows",
         sentence="A chunk size is taken and bounds nothing: all logits of all blocks are kept for backward.",

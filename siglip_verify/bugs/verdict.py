@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from siglip_verify.bugs.entry import Bug
+from siglip_verify.checks.inputs import INPUT_FINDINGS
 from siglip_verify.checks.memory import MEMORY_FINDINGS
 from siglip_verify.records import CaseResult, Quantity
 
@@ -17,11 +18,15 @@ def outcome_of(caught: CaseResult) -> str:
     """Say how a bug showed: by its memory, by how a rank failed (raised, died, hung), or else as a mismatch.
 
     A rank that failed comes first: what is found in the messages of a step that hung does not make it a wrong number.
+    Input that was overwritten is an outcome where it is all that shows.
     """
     if any(finding.name in MEMORY_FINDINGS for finding in caught.findings):
         return "memory"
     kinds = [failure.kind for failure in caught.failures if failure.blamed] or [f.kind for f in caught.failures]
-    return kinds[0] if kinds else caught.verdict
+    if kinds:
+        return kinds[0]
+    names = {finding.name for finding in caught.findings}
+    return "input" if names and names <= set(INPUT_FINDINGS) and not beyond_bound(caught) else caught.verdict
 
 
 def beyond_bound(caught: CaseResult) -> tuple[Quantity, ...]:

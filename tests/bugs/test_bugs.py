@@ -31,7 +31,8 @@ TRIES = 5  # of a race
 Judge = Callable[[Bug | Control, Case], CaseResult]
 
 NUMERIC = [bug for bug in CATALOGUE.values() if bug.outcomes in (("mismatch",), ("memory",))]
-FATAL = [bug for bug in CATALOGUE.values() if bug not in NUMERIC]
+OVERWRITING = [bug for bug in CATALOGUE.values() if bug.outcomes == ("input",)]
+FATAL = [bug for bug in CATALOGUE.values() if bug not in NUMERIC + OVERWRITING]
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +101,8 @@ def cases_with_one_condition_changed(bug: Bug) -> Iterator[Case]:
         yield from (
             change(example, upstream=each) for each in ("one", "by-rank") if each != "by-rank" or not bug.same_upstream
         )
+    if where.calls is not None:
+        yield change(example, call="first")
     if where.features is not None:
         yield change(example, features="random", scale=Case().scale, bias=Case().bias)
 
@@ -141,6 +144,15 @@ def test_a_bug_shows_at_any_batch_and_seed(
     result = judge(bug, case)
     assert result.verdict == ("mismatch" if shows else "pass"), f"{case}: {result}"
     assert wrong(result) <= set(bug.quantities)
+
+
+@pytest.mark.parametrize("bug", OVERWRITING, ids=lambda bug: bug.id)
+def test_a_bug_that_overwrites_its_input_shows_in_that_alone(judge: Judge, bug: Bug) -> None:
+    for case in cases_by_world_size(bug):
+        result = judge(bug, case)
+        assert wrong(result) == set()
+        named = {finding.name for finding in result.findings}
+        assert named == ({"input-changed"} if bug.where.holds(case) else set()), f"{case}: {result}"
 
 
 @pytest.mark.parametrize("bug", FATAL, ids=lambda bug: bug.id)

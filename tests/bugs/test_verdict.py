@@ -70,5 +70,13 @@ def test_a_rank_that_failed_is_the_outcome_whatever_its_messages_show() -> None:
     assert outcome_of(with_(findings=(Finding(name="memory-grows", rank=0, detail=""),))) == "memory"
 
 
+def test_overwritten_input_is_an_outcome_where_it_is_all_that_shows() -> None:
+    overwritten = Finding(name="input-changed", rank=0, detail="")
+    right = (share("loss", 0.5),)
+    assert outcome_of(with_(shares=right, findings=(overwritten,))) == "input"
+    assert outcome_of(with_(findings=(overwritten,))) == "mismatch"
+    assert outcome_of(with_(shares=right, findings=(overwritten, Finding(name="deadlock", detail="")))) == "mismatch"
+
+
 def test_a_number_that_is_none_is_beyond_its_bound() -> None:
     assert beyond_bound(with_(shares=(share("loss", float("nan")), share("text_grad", 1.0)))) == ("loss",)

@@ -91,6 +91,7 @@ def test_a_bug_that_shows_otherwise_than_declared_is_not_caught() -> None:
         ("died", "a rank died", "case 3"),
         ("hung", "hung", "case 3"),
         ("memory", "memory", "memory check after 3 cases"),
+        ("input", "input overwritten", "case 3"),
     ],
 )
 def test_each_way_to_show_is_an_outcome_of_its_own(caught: str, outcome: str, at: str) -> None:

@@ -56,6 +56,7 @@ _OUTCOMES = {
     "raised": "a rank raised",
     "died": "a rank died",
     "hung": "hung",
+    "input": "input overwritten",
 }
 
 
