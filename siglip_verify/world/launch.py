@@ -91,8 +91,15 @@ class TemplateProcess:
 
     def reap(self, pid: int) -> int | None:
         """Take a dead or dying rank's exit status; None if it lives on or the template is gone."""
+        return self._status("reap", pid)
+
+    def bury(self, pid: int) -> None:
+        """Let a killed rank leave the table of processes, now or, where it takes long to die, before a later request."""
+        self._status("bury", pid)
+
+    def _status(self, op: str, pid: int) -> int | None:
         try:
-            return self._exchange({"op": "reap", "pid": pid}, ())["status"]
+            return self._exchange({"op": op, "pid": pid}, ())["status"]
         except TemplateError:
             return None
 

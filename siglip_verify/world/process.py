@@ -112,7 +112,9 @@ class RankProcess:
 
     def close(self) -> None:
         """Let go of a killed rank."""
-        self.reap()
+        if not self._is_reaped:
+            self._template.bury(self.pid)
+            self._is_reaped = True
         self._release()
 
 

@@ -59,14 +59,13 @@ class Template:
         self._folder = folder
         self._parent_watch = kernel.watch(parent_pid)
         self._pids: set[int] = set()
+        self._buried: set[int] = set()  # killed, and nobody will ask for their exit status
 
     def serve(self) -> None:
         """Answer requests until the parent is gone, then leave nothing behind."""
         try:
             while (request := self._next_request()) is not None:
-                message, descriptors = request
-                reply = self._fork(message, *descriptors) if message["op"] == "fork" else self._reap(message["pid"])
-                self._control.sendall(json.dumps(reply).encode())
+                self._control.sendall(json.dumps(self._answer(*request)).encode())
         except ConnectionError:
             pass  # the parent went while it was being answered
         finally:
@@ -79,6 +78,15 @@ class Template:
             return None
         message, descriptors, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 2)
         return (json.loads(message), descriptors) if message else None
+
+    def _answer(self, message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        for pid in tuple(self._buried):
+            self._reap(pid, within_s=0)
+        if message["op"] == "fork":
+            return self._fork(message, *descriptors)
+        if message["op"] == "bury":
+            self._buried.add(message["pid"])
+        return self._reap(message["pid"], within_s=_REAP_S)
 
     def _fork(self, message: dict[str, Any], rank_socket: int, log: int) -> dict[str, Any]:
         template_pid = os.getpid()
@@ -111,20 +119,21 @@ class Template:
             template_pid=template_pid,
         )
 
-    def _reap(self, pid: int) -> dict[str, Any]:
+    def _reap(self, pid: int, within_s: float) -> dict[str, Any]:
         """Wait for a rank that is dead or dying; status None if it lives on."""
-        give_up_s = time.monotonic() + _REAP_S
+        give_up_s = time.monotonic() + within_s
         while (status := _exit_status(pid)) is None and time.monotonic() < give_up_s:
             time.sleep(0.001)
         if status is not None:
             self._pids.discard(pid)
+            self._buried.discard(pid)
         return {"status": status}
 
     def _end(self) -> None:
         for pid in self._pids:
             kill_rank(pid)
         for pid in list(self._pids):
-            self._reap(pid)
+            self._reap(pid, within_s=_REAP_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
