@@ -1,8 +1,13 @@
-"""The error that a user can mend."""
+"""The errors that are no fault of ours. Any other that reaches the command line is shown with its traceback."""
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be done; the message names the value and what is allowed. Exit code 2.
+    """What was asked for cannot be done; the message names the value and what is allowed. Exit code 2."""
 
-    Any other exception that reaches the command line is a fault of ours and is shown with its traceback.
-    """
+
+class ReportFolderError(OSError):
+    """A file cannot be written where it was asked for; the message names place, reason and mend. Exit code 2."""
+
+
+class NoAnswerError(RuntimeError):
+    """Nothing was judged, because there were no ranks that could. Exit code 3, the verdict `unknown`."""

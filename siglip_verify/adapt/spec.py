@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from siglip_verify import paths
 from siglip_verify.errors import UsageError
 
 Reduction = Literal["mean", "sum"]
@@ -113,8 +114,8 @@ def resolve(target: str) -> str:
         )
     if not is_file(place):
         return target
-    path = Path(place).expanduser().resolve()
-    if not path.is_file():
+    path = paths.absolute(place)
+    if not paths.is_file(path):
         raise LossSpecError(f"no such file: {path}; got loss {target!r}")
     return f"{path}:{attribute}"
 

@@ -38,7 +38,8 @@ app = App(
     name="siglip-verify",
     help="Prove, on real processes, that a distributed SigLIP loss computes the loss and the gradients of one device.",
     version=lambda: importlib.metadata.version("siglip_verify"),
-    help_epilogue="Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung), 130 interrupted.",
+    help_epilogue="Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown (a rank died or hung), "
+    "70 a fault of siglip-verify, 130 interrupted.",
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from siglip_verify.bench import BENCHES, Comparison, named, published, run_benches
 from siglip_verify.bench.published import TURNS
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.exit_codes import EXIT_CODES
+from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import bench as bench_report
 from siglip_verify.report import write_files
@@ -53,6 +54,7 @@ def bench(
 
     if shown and (only or all):
         raise UsageError(f"--shown is a set of benchmarks of its own; got --shown with {'--only' if only else '--all'}")
+    ready_folder(report_dir)
     if shown:
         result = run_benches(published(TURNS if turns is None else turns), progress=tell)
     else:

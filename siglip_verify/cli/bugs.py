@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.cli.output import EXIT_CODES
+from siglip_verify.cli.exit_codes import EXIT_CODES
+from siglip_verify.errors import UsageError
 from siglip_verify.report import bugs as bug_report
 from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
+from siglip_verify.run.settings import checked_seed, checked_timeout
 from siglip_verify.world import Worlds
 
 
@@ -22,6 +24,7 @@ def bugs(
     output: Annotated[
         Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
     ] = "text",
+    json: Annotated[bool, Parameter(help="The same as `--format json`.", negative=())] = False,
 ) -> int:
     """Plant every known bug in a correct loss, and see whether the check catches it and says what it is.
 
@@ -33,9 +36,14 @@ def bugs(
     ```
     siglip-verify bugs
     siglip-verify bugs --only gather-no-grad --only bidir-ping-pong
-    siglip-verify bugs --quick --seed 1 --seed 2 --format json
+    siglip-verify bugs --quick --seed 1 --seed 2 --json
     ```
     """
+    if json and output == "markdown":
+        raise UsageError("one form is printed; got --json beside --format markdown: leave one out")
+    checked_timeout(timeout)
+    for each in seed:
+        checked_seed(each)
     chosen = chosen_bugs(only or (QUICK if quick else ()))
     whole = not only and not quick
     told = Console(stderr=True)
@@ -48,8 +56,10 @@ def bugs(
             weaker=whole,
             progress=lambda done: told.print(bug_report.line(done), style="dim", markup=False, highlight=False),
         )
-    if output == "text":
-        bug_report.render(result, Console())
+    if json or output == "json":
+        print(bug_report.json(result).decode(), end="")
+    elif output == "markdown":
+        print(bug_report.markdown(result), end="")
     else:
-        print(bug_report.json(result).decode() if output == "json" else bug_report.markdown(result), end="")
+        bug_report.render(result, Console())
     return EXIT_CODES[result.verdict]

@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.cli.launcher import joined_worlds
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.output import ready_files, write_named
 from siglip_verify.report import simulation as simulation_report
-from siglip_verify.report import write_files
 from siglip_verify.run.calibration import calibrate as run_calibration
 from siglip_verify.simulate import dtype_named, parse_world_sizes, write_cluster
 from siglip_verify.world import Worlds
@@ -29,6 +29,7 @@ def calibrate(
     turns: Annotated[int, Parameter(help="How often each thing is measured.")] = 15,
     validate: Annotated[bool, Parameter(help="Also count what is sent, at W = 1 to 8 and as one of 1,024.")] = True,
     json: Annotated[Path | None, Parameter(help="Write every figure.")] = None,
+    force: Annotated[bool, Parameter(help="Replace files that are there.", negative=())] = False,
 ) -> int:
     """Measure the ranks that are there, fit a cluster to them, and hold the simulator against what was measured.
 
@@ -42,6 +43,7 @@ def calibrate(
     is fitted at the largest W; on one machine ranks share processors, so it holds near that W. Exits with 1 where the
     simulator sends anything else than the loss, or ranks two exchanges otherwise than they were measured.
     """
+    ready_files([output, json], force=force)
     told = Console(stderr=True)
 
     def tell(line: str) -> None:
@@ -64,8 +66,7 @@ def calibrate(
     files = [(output, write_cluster(result.cluster).encode())]
     if json is not None:
         files.append((json, simulation_report.dump_calibration(result)))
-    for path, content in files:
-        say_written(write_files([(path.name, content)], path.parent))
+    write_named(files, force=force)
     return EXIT_CODES["pass" if result.counts_are_equal and result.is_ordered_as_measured else "mismatch"]
 
 

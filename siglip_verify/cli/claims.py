@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from siglip_verify.claims import check_claims
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.exit_codes import EXIT_CODES
+from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.report import claims as claims_report
 from siglip_verify.report import write_files
 from siglip_verify.world import Worlds
@@ -38,6 +39,7 @@ def claims(
 
     The answers are the result, whatever they are: exits with 0 when each statement has one.
     """
+    ready_folder(report_dir)
     told = Console(stderr=True)
     with Worlds(timeout_s=_TIMEOUT_S) as worlds:
         ledger = check_claims(

@@ -6,18 +6,15 @@ Like torch's default process group, the worlds of a launcher's ranks are one thi
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Callable
 from typing import ParamSpec
 
-from siglip_verify.cli.exit_codes import code_of
-from siglip_verify.cli.output import EXIT_CODES
+from siglip_verify.cli.exit_codes import EXIT_CODES, code_of
 from siglip_verify.world import Worlds
 from siglip_verify.world.joined import JoinedWorlds, Place, serve
 from siglip_verify.world.pool import MOST_RANKS
 
 _USUAL = 8
-_FAULT_OF_OURS = 70  # os.EX_SOFTWARE: not 1, which says that the loss is wrong
 
 P = ParamSpec("P")
 _joined: JoinedWorlds | None = None
@@ -36,18 +33,9 @@ def on_every_rank(command: Callable[P, int]) -> Callable[P, int]:
             return EXIT_CODES["unknown"] if code is None else code
         global _joined
         _joined = JoinedWorlds(place)
-        return _joined.end(_code(lambda: command(*args, **kwargs)))
+        return _joined.end(code_of(lambda: command(*args, **kwargs)))
 
     return everywhere
-
-
-def _code(command: Callable[[], int]) -> int:
-    """Return the command's code, whatever happens: the other ranks wait for it."""
-    try:
-        return code_of(command)
-    except Exception:
-        traceback.print_exc()
-        return _FAULT_OF_OURS
 
 
 def joined_worlds() -> Worlds | None:

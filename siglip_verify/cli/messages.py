@@ -10,9 +10,10 @@ from rich.console import Console
 
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import DType, Exchange, Frozen, parse_case
+from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.cli.launcher import joined_worlds, most_ranks
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import render_messages, write_step
 from siglip_verify.run import count_messages, settings
@@ -60,6 +61,7 @@ def messages(
         timeout_s=timeout,
         most_ranks=most_ranks(),
     )
+    ready_folder(report_dir)
     report = count_messages(chosen, case, joined_worlds())
     console = Console()
     render_messages(report, console)

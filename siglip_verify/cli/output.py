@@ -8,20 +8,31 @@ from pathlib import Path
 
 from rich.console import Console
 
+from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.errors import UsageError
-from siglip_verify.report import FORMATS, ConsoleListener, append_summary, render, write
+from siglip_verify.report import (
+    FORMATS,
+    ConsoleListener,
+    append_summary,
+    check_file,
+    make_folder,
+    render,
+    write,
+    write_file,
+)
 from siglip_verify.report import faults as fault_report
 from siglip_verify.result import Report
 from siglip_verify.run.events import Listener
 from siglip_verify.run.faults import Act, run_faults
+from siglip_verify.run.settings import checked_seed, checked_timeout
 
-EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
 ALL_FORMATS = ",".join(FORMATS)
 
 
 def show(go: Callable[[Listener], Report], report_dir: Path | None, reports: str) -> int:
     """Run something while showing how it goes on, then show and write what came out."""
     names = formats(reports, *FORMATS)
+    ready_folder(report_dir)
     console = Console()
     with ConsoleListener(console) as listener:
         result = go(listener)
@@ -36,8 +47,8 @@ def show(go: Callable[[Listener], Report], report_dir: Path | None, reports: str
 
 def show_faults(acts: Iterable[Act], *, timeout_s: float, seed: int, output: str) -> int:
     """Set off faults while saying what comes of each, then show what came out."""
-    if not 0 < timeout_s <= 86_400:
-        raise UsageError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
+    checked_timeout(timeout_s)
+    checked_seed(seed)
     told = Console(stderr=True)
     result = run_faults(
         acts,
@@ -59,6 +70,28 @@ def formats(text: str, *known: str) -> list[str]:
         if name not in known:
             raise UsageError(f"a report is written as one of {', '.join(known)}; got {name!r}")
     return names
+
+
+def ready_folder(folder: Path | None) -> None:
+    """Make the folder for reports, where one is named, before what stands in them is worked for."""
+    if folder is not None:
+        make_folder(folder)
+
+
+def ready_files(paths: Iterable[Path | None], *, force: bool) -> None:
+    """See, before what stands in them is worked for, that the files that are named can be written."""
+    for path in paths:
+        if path is not None:
+            check_file(path, _mend(force))
+
+
+def write_named(files: Iterable[tuple[Path, bytes]], *, force: bool) -> None:
+    """Write files that were named, and say where."""
+    say_written([write_file(path, content, _mend(force)) for path, content in files])
+
+
+def _mend(force: bool) -> str:
+    return "" if force else "name another, or replace it with --force"
 
 
 def write_reports(result: Report, names: list[str], folder: Path) -> None:

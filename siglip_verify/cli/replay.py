@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from siglip_verify import paths
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import parse_case
 from siglip_verify.cli.launcher import joined_worlds, most_ranks
@@ -32,8 +33,7 @@ def replay(
     Fields that the line leaves out take their defaults.
     """
     path = Path(case)
-    line = path.read_text() if len(case) < 200 and path.is_file() else case
-    parsed = parse_case(line)
+    parsed = parse_case(paths.read_text(path) if paths.is_file(path) else case)
     chosen = settings(
         flags.specs() or [LossSpec()],
         exchanges=[parsed.exchange],

@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.exit_codes import EXIT_CODES
+from siglip_verify.cli.output import ready_files, write_named
 from siglip_verify.report import simulation as simulation_report
-from siglip_verify.report import write_files
 from siglip_verify.simulate import (
     PRESETS,
     Algorithm,
@@ -42,6 +42,7 @@ def simulate(
     trace: Annotated[Path | None, Parameter(help="Write a timeline for ui.perfetto.dev.")] = None,
     svg: Annotated[Path | None, Parameter(help="Write charts.")] = None,
     json: Annotated[Path | None, Parameter(help="Write every figure.")] = None,
+    force: Annotated[bool, Parameter(help="Replace files that are there.", negative=())] = False,
 ) -> int:
     """Model what each exchange costs at thousands of ranks, from the plan that real runs are checked against.
 
@@ -53,6 +54,7 @@ def simulate(
     For each exchange and W: time, exposed communication, bytes, memory, and which is fastest. Everything is modelled;
     docs/simulate.md says how, and where it ends.
     """
+    ready_files([trace, svg, json], force=force)
     setup = Setup(
         cluster=cluster_named(cluster),
         batch=batch,
@@ -70,6 +72,5 @@ def simulate(
     ]
     console = Console()
     simulation_report.render(result, console)
-    for path, content in files:
-        say_written(write_files([(path.name, content)], path.parent))
+    write_named(files, force=force)
     return EXIT_CODES["pass" if result.proved else "mismatch"]

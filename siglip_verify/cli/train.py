@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.cli.output import EXIT_CODES, say_written
+from siglip_verify.cli.exit_codes import EXIT_CODES
+from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import train as train_report
 from siglip_verify.report import write_files
@@ -48,6 +49,7 @@ def train(
     """
     if only and not bugs:
         raise UsageError("--only names bugs to plant, and goes with --bugs")
+    ready_folder(report_dir)
     told = Console(stderr=True)
 
     def tell(line: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from siglip_verify.errors import UsageError
+from siglip_verify.errors import ReportFolderError, UsageError
 from siglip_verify.report import html, json, jsonl, junit, markdown, trace
 from siglip_verify.result import Report, StepMessages
 
@@ -40,10 +40,6 @@ FORMATS: Mapping[str, Format] = {
     "messages": Format("messages.jsonl", _sample_messages),
     "trace": Format("trace.json", _sample_trace),
 }
-
-
-class ReportFolderError(OSError):
-    """A report cannot be written where it was asked for; the message names the place, the reason and the mend."""
 
 
 def write(report: Report, formats: Iterable[str], folder: Path | str) -> list[Path]:
@@ -105,24 +101,42 @@ def append_summary(report: Report, path: Path | str) -> None:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for reports if it is not there.
+
+    Raises:
+        ReportFolderError: It cannot be made, or its files not be replaced.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "it cannot be written to")
+    except OSError as error:
+        raise _folder_error(folder, error) from error
+
+
 def write_files(contents: Iterable[tuple[str, bytes]], folder: Path) -> list[Path]:
     """Write files by name into a folder, which is made if it is not there; each whole or not at all.
 
     Raises:
         ReportFolderError: The folder cannot be made or written to.
     """
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return [_replace(folder / file_name, content) for file_name, content in contents]
+        return [replace_file(folder / file_name, content) for file_name, content in contents]
     except OSError as error:
-        reason = error.strerror or error
-        raise ReportFolderError(
-            f"reports need a folder that can be written; got {str(folder)!r}: {reason}; name another with --report-dir"
-        ) from error
+        raise _folder_error(folder, error) from error
 
 
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a file beside its final name and move it there in one step."""
+def _folder_error(folder: Path, error: OSError) -> ReportFolderError:
+    reason = error.strerror or error
+    return ReportFolderError(
+        f"reports need a folder that can be written; got {str(folder)!r}: {reason}; name another with --report-dir"
+    )
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write a file beside its final name and move it there in one step: whole or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     try:

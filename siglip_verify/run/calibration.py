@@ -69,6 +69,8 @@ def calibrate(
     sizes = sorted(set(world_sizes))
     if not sizes or not 2 <= sizes[0] <= sizes[-1] <= worlds.most_ranks:
         raise UsageError(f"messages are measured at world sizes in 2..{worlds.most_ranks}; got {sizes}")
+    if min(batch, dim) < 1:
+        raise UsageError(f"steps are measured with at least one row and one column; got batch={batch}, dim={dim}")
     if turns < 4:
         raise UsageError(f"a median and its noise need 4 turns or more; got turns={turns}")
     started_s = time.perf_counter()

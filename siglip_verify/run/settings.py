@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from siglip_verify import given
+from siglip_verify import given, paths
 from siglip_verify.adapt import OF_EACH_CASE, OPEN_CLIP, Argument, LossSpec, LossSpecError, open_clip_installed, resolve
 from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
@@ -108,11 +108,7 @@ def settings(
         raise SettingsError(f"examples must be at least 1, the cases for each exchange; got {examples}")
     if bugs not in PLANTED:
         raise SettingsError(f"known bugs are planted as one of {', '.join(PLANTED)}; got {bugs!r}")
-    if not 0 < timeout_s <= 86_400:
-        raise SettingsError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
-    if seed is not None and not 0 <= seed < 1 << 63:
-        raise SettingsError(f"seed must be in 0..2**63-1; got {seed}")
-    chosen = of.seed if seed is None else seed
+    chosen = of.seed if seed is None else checked_seed(seed)
     sizes = _world_sizes(world_sizes, most_ranks)
     chosen_exchanges = _exchanges(exchanges)
     return Settings(
@@ -121,11 +117,33 @@ def settings(
         world_sizes=sizes,
         profile=profile,
         seed=secrets.randbelow(1 << 32) if chosen is None else chosen,
-        timeout_s=timeout_s,
+        timeout_s=checked_timeout(timeout_s),
         report_dir=Path(report_dir) if report_dir is not None else None,
         features=_features(features, sizes, most_ranks),
         bugs=bugs,
     )
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """Return a timeout as it is.
+
+    Raises:
+        SettingsError: It is none that can be waited for.
+    """
+    if not 0 < timeout_s <= 86_400:
+        raise SettingsError(f"timeout must be more than 0 and at most 86400 seconds; got {timeout_s:g}")
+    return timeout_s
+
+
+def checked_seed(seed: int) -> int:
+    """Return a seed as it is.
+
+    Raises:
+        SettingsError: It is out of range.
+    """
+    if not 0 <= seed < 1 << 63:
+        raise SettingsError(f"seed must be in 0..2**63-1; got {seed}")
+    return seed
 
 
 def parse_world_sizes(text: str, most_ranks: int = MOST_RANKS) -> tuple[int, ...]:
@@ -168,7 +186,7 @@ def _features(path: Path | str | None, world_sizes: tuple[int, ...], most_ranks:
     """Return the absolute path of a features file, read once to see that it holds what it should."""
     if path is None:
         return None
-    absolute = Path(path).expanduser().resolve()
+    absolute = paths.absolute(path)
     num_rows = len(given.read(absolute).images)
     if all(num_rows % size for size in world_sizes):
         divisors = [size for size in range(1, min(num_rows, most_ranks) + 1) if num_rows % size == 0]

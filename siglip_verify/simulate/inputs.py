@@ -38,7 +38,7 @@ def parse_world_sizes(text: str) -> tuple[int, ...]:
     """
     sizes: set[int] = set()
     for word in text.split(","):
-        ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", word)
+        ends = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", word)
         if ends is None:
             raise UsageError(
                 f"world sizes are numbers, and ranges for their powers of two, as 8-4096 or 24,48; got {text!r}"

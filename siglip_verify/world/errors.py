@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import textwrap
 
+from siglip_verify.errors import NoAnswerError
 from siglip_verify.records import RankFailure
 
 _TAIL_LINES = 12
 
 
-class WorldError(RuntimeError):
+class WorldError(NoAnswerError):
     """A world gave no answer: ranks failed, or it could not be made. It is gone; the next run makes another.
 
     Attributes:

@@ -22,10 +22,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siglip_verify import cli
+from siglip_verify.cli import report
+from siglip_verify.cli.exit_codes import EXIT_CODES, FAULT_OF_OURS, INTERRUPTED, USAGE
+from siglip_verify.report import dump
+from tests.report import samples
 
 pytestmark = pytest.mark.xdist_group("cli")
 OURS = "siglip_verify.loss:SigLipLoss"
-BROKEN = Path(__file__).parents[1] / "run" / "broken.py"
+ROOT = Path(__file__).parents[2]
+BROKEN = ROOT / "tests" / "run" / "broken.py"
 
 
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +121,30 @@ def test_wrong_usage_exits_2_with_one_clear_sentence(
     error = capsys.readouterr().err
     assert words in " ".join(error.split())
     assert "Traceback" not in error
+
+
+def test_a_fault_of_ours_exits_70_with_its_traceback_and_says_where_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def faulty(*_: object) -> None:
+        raise KeyError("the deliberate fault")
+
+    monkeypatch.setattr(report, "render", faulty)
+    (tmp_path / "report.json").write_bytes(dump(samples.passing()))
+    assert cli.exit_code(["report", str(tmp_path / "report.json")]) == os.EX_SOFTWARE
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "KeyError: 'the deliberate fault'" in error
+    assert "a fault of siglip-verify, and says nothing of your loss. Please report it" in error
+
+
+def test_the_documents_and_the_help_name_the_same_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.exit_code(["--help"])
+    for text in (capsys.readouterr().out, (ROOT / "README.md").read_text()):
+        said = re.search(r"Exit codes: (.*)", " ".join(text.split()))
+        assert said
+        codes = [int(code) for code in re.findall(r"\b(\d+) (?=pass|mismatch|usage|unknown|a fault|interr)", said[1])]
+        assert codes == [*sorted([*EXIT_CODES.values(), USAGE]), FAULT_OF_OURS, INTERRUPTED]
 
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
