@@ -97,7 +97,18 @@ class SigLipLoss(nn.Module):
         group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        dist_impl = dist_impl or "bidir"
+        rank, world_size, chunk_size = (
+            validate.whole(name, value)
+            for name, value in (("rank", rank), ("world_size", world_size), ("chunk_size", chunk_size))
+        )
+        validate.check_switches(
+            cache_labels=cache_labels,
+            overlap=overlap,
+            ragged=ragged,
+            check_upstream=check_upstream,
+            check_shapes=check_shapes,
+        )
+        dist_impl = "bidir" if dist_impl is None else dist_impl
         validate.check_arguments(rank, world_size, dist_impl, chunk_size, EXCHANGES)
         validate.check_options(memory, dist_impl, overlap, grad_dtype, check_upstream)
         self.cache_labels = cache_labels

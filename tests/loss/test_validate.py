@@ -5,6 +5,7 @@ Oracle: the wording. Sees: an argument that slips through, or a message that doe
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import ranks
 import torch
@@ -24,6 +25,20 @@ IMAGE, TEXT = torch.randn(3, 4), torch.randn(3, 4)
         ({"rank": 2, "world_size": 2}, r"rank must be in 0\.\.world_size-1; got rank=2 with world_size=2"),
         ({"rank": -1}, r"got rank=-1 with world_size=1"),
         ({"world_size": 0}, r"world_size must be at least 1; got world_size=0"),
+        ({"dist_impl": ""}, r"got dist_impl='': None is 'bidir'"),
+        ({"dist_impl": ["bidir"]}, r"got dist_impl=\['bidir'\]"),
+        ({"rank": "0"}, r"rank must be a whole number; got rank='0': pass an int"),
+        ({"world_size": "2"}, r"got world_size='2'"),
+        ({"world_size": None}, r"got world_size=None"),
+        ({"world_size": True}, r"got world_size=True"),
+        ({"chunk_size": 2.5}, r"chunk_size must be a whole number; got chunk_size=2\.5"),
+        ({"chunk_size": np.float64(2)}, r"chunk_size must be a whole number"),
+        ({"overlap": "no"}, r"overlap must be True or False; got overlap='no'"),
+        ({"ragged": 0.0}, r"ragged must be True or False; got ragged=0\.0"),
+        ({"cache_labels": 1}, r"cache_labels must be True or False"),
+        ({"check_shapes": None}, r"check_shapes must be True or False"),
+        ({"memory": None}, r"memory must be one of autograd, constant, recompute; got memory=None"),
+        ({"memory": "constant", "grad_dtype": "float32"}, r"got grad_dtype='float32' .* such as torch\.float32"),
         ({"chunk_size": -1}, r"chunk_size must be a number of rows, or 0 .* got chunk_size=-1"),
     ],
 )
@@ -40,6 +55,10 @@ def test_the_constructor_names_what_is_wrong(arguments: dict[str, object], messa
         (IMAGE, TEXT, torch.ones(2), 0.0, r"logit_scale must be one number.*shape \(2,\)"),
         (IMAGE, TEXT, torch.ones(1, 1), 0.0, r"logit_scale must be one number.*shape \(1, 1\)"),
         (IMAGE, TEXT, torch.tensor(1), 0.0, r"logit_scale must be a float tensor or a number; .*torch.int64"),
+        (IMAGE, TEXT, "10", 0.0, r"logit_scale must be a float tensor or a number; got logit_scale='10'"),
+        (IMAGE, TEXT, 1.0, [0.0], r"logit_bias must be a float tensor or a number; got logit_bias=\[0\.0\]"),
+        (IMAGE, TEXT, True, 0.0, r"got logit_scale=True"),
+        (IMAGE.numpy(), TEXT, 1.0, 0.0, r"image_features must be a tensor; got .* of type ndarray: use torch.as_t"),
         (IMAGE[0], TEXT, 1.0, 0.0, r"image_features must be \[batch, dim\]; got .*\(4,\)"),
         (IMAGE, TEXT[None], 1.0, 0.0, r"text_features must be \[batch, dim\]; got .*\(1, 3, 4\)"),
         (IMAGE, TEXT[:2], 1.0, 0.0, r"the same shape; got \(3, 4\) for images and \(2, 4\) for texts"),
@@ -54,6 +73,11 @@ def test_forward_names_what_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         SigLipLoss()(image, text, scale, bias)
+
+
+def test_whole_numbers_may_be_numpys_and_are_kept_as_ints() -> None:
+    loss = SigLipLoss(rank=np.int64(1), world_size=np.int32(2), chunk_size=np.uint8(3))
+    assert [(type(n), n) for n in (loss.rank, loss.world_size, loss.chunk_size)] == [(int, 1), (int, 2), (int, 3)]
 
 
 def test_many_ranks_need_a_process_group() -> None:
