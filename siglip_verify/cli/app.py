@@ -26,6 +26,7 @@ from siglip_verify.cli.report import render_again
 from siglip_verify.cli.simulate import simulate
 from siglip_verify.cli.soak import soak
 from siglip_verify.cli.train import train
+from siglip_verify.errors import UsageError
 
 SETTINGS_ELSEWHERE = (
     cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
@@ -62,5 +63,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def exit_code(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    return code_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(words: list[str]) -> int:
+    for word in words:
+        if not word.isascii() and word != word.encode(errors="replace").decode():  # bytes that the locale cannot read
+            raise UsageError(f"words of a command are UTF-8; got {word!r}: rename what it names")
     errors = Console(stderr=True)
-    return code_of(lambda: app(arguments, exit_on_error=False, error_console=errors, result_action="return_value") or 0)
+    return app(words, exit_on_error=False, error_console=errors, result_action="return_value") or 0

@@ -55,6 +55,8 @@ LONG = "ä" * 150  # fewer characters than a name may have bytes
         ([*SMALL, "--json", "."], "got '.': that is no file; name one"),
         ([*SMALL, "--json", "/dev/null"], "got '/dev/null': that is no file; name one"),
         ([*SMALL, "--svg", "/dev/null/chart.svg"], "name another"),
+        (["check", "--arg", "k=\udcff"], r"words of a command are UTF-8; got 'k=\udcff'"),
+        (["replay", "\udcff"], "rename what it names"),
         (["report", "."], "cannot read .: Is a directory"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
