@@ -124,7 +124,7 @@ def _number(path: Path, name: str, value: Tensor) -> float:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load leaves what it opens open
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
 
 

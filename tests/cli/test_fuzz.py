@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,9 @@ DTYPES = [
 ]
 
 
+NUMBERS = itertools.count()
+
+
 @st.composite
 def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
     shape = draw(st.one_of(st.just((4, 3)), st.lists(st.integers(0, 4), max_size=3).map(tuple)))
@@ -202,11 +206,13 @@ def batches(draw: st.DrawFn) -> dict[str, np.ndarray[Any, Any]]:
 def test_a_features_file_is_a_batch_or_named(
     folder: Path, batch: dict[str, np.ndarray[Any, Any]], place: int, patch: bytes
 ) -> None:
-    np.savez(folder / "batch.npz", **batch)
-    content = bytearray((folder / "batch.npz").read_bytes())
+    path = folder / f"batch-{next(NUMBERS)}.npz"  # a file that was right is not read again
+    np.savez(path, **batch)
+    content = bytearray(path.read_bytes())
     content[place : place + len(patch)] = patch
-    (folder / "batch.npz").write_bytes(content)
-    code, said = code_of(folder, "check", "--features", "batch.npz", "--world-sizes", "2")
+    path.write_bytes(content)
+    code, said = code_of(folder, "check", "--features", path.name, "--world-sizes", "2")
+    path.unlink()
     assert code in (USAGE, UNKNOWN), said
 
 
