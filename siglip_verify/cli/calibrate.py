@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.launcher import joined_worlds
+from siglip_verify.cli.launcher import joined_worlds, on_every_rank
 from siglip_verify.cli.output import ready_files, write_named
 from siglip_verify.report import simulation as simulation_report
 from siglip_verify.run.calibration import calibrate as run_calibration
@@ -17,6 +17,7 @@ from siglip_verify.simulate import dtype_named, parse_world_sizes, write_cluster
 from siglip_verify.world import Worlds
 
 
+@on_every_rank
 def calibrate(
     *,
     output: Annotated[Path, Parameter(help="The cluster file.")] = Path("cluster.toml"),

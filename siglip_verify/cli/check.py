@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from siglip_verify.cli.launcher import joined_worlds, most_ranks, usual_world_sizes
+from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank, usual_world_sizes
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run import run, settings
 
 
+@on_every_rank
 def check(
     *,
     flags: LossFlags = UNDECLARED,

@@ -17,7 +17,7 @@ from siglip_verify.cli import interrupts
 from siglip_verify.errors import NoAnswerError, ReportFolderError, UsageError
 
 EXIT_CODES = {"pass": 0, "mismatch": 1, "unknown": 3}
-USAGE, INTERRUPTED = 2, 130
+USAGE, INTERRUPTED = 2, interrupts.EXIT_CODE
 FAULT_OF_OURS = 70  # os.EX_SOFTWARE: not 1, which says that the loss is wrong
 _REPORT_IT = (
     "this is a fault of siglip-verify, and says nothing of your loss. Please report it to the project, with the "

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Generator
 
 AGAIN_S = 1.0
+EXIT_CODE = 130
 
 
 @contextlib.contextmanager

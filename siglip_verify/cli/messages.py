@@ -11,7 +11,7 @@ from rich.console import Console
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import DType, Exchange, Frozen, parse_case
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.launcher import joined_worlds, most_ranks
+from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError
@@ -19,6 +19,7 @@ from siglip_verify.report import render_messages, write_step
 from siglip_verify.run import count_messages, settings
 
 
+@on_every_rank
 def messages(
     *,
     flags: LossFlags = UNDECLARED,

@@ -10,12 +10,13 @@ from cyclopts import Parameter
 from siglip_verify import paths
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import parse_case
-from siglip_verify.cli.launcher import joined_worlds, most_ranks
+from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run import run_case, settings
 
 
+@on_every_rank
 def replay(
     case: Annotated[str, Parameter(help="The line that a counterexample printed, or a file that holds it.")],
     *,

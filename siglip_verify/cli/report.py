@@ -14,7 +14,7 @@ from siglip_verify.errors import UsageError
 from siglip_verify.report import FORMATS, check_file, load, render
 
 
-def render_again(
+def report(
     source: Annotated[Path, Parameter(help="A report.json that an earlier run wrote.")],
     *,
     output: Annotated[str, Parameter(name="--format", help="text, or other formats, with commas.")] = "text",

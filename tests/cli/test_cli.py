@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from siglip_verify import cli
 from siglip_verify.cli import report
+from siglip_verify.cli.commands import COMMANDS
 from siglip_verify.cli.exit_codes import EXIT_CODES, FAULT_OF_OURS, INTERRUPTED, USAGE
 from siglip_verify.report import dump
 from tests.report import samples
@@ -36,6 +37,44 @@ BROKEN = ROOT / "tests" / "run" / "broken.py"
 def test_help_teaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["--help"]) == 0
     assert "Exit codes: 0 pass, 1 mismatch, 2 usage, 3 unknown" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_overview_fits_80_columns_and_begins_with_the_main_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.exit_code(["--help"]) == 0
+    shown = capsys.readouterr().out
+    rows = re.findall(r"^│ ([a-z]*) +(?:\S.*\S) +│$", shown, re.M)
+    assert rows == [*COMMANDS, "completion"], "one line each, and in the order in which they are wanted"
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_import_nothing_slow(flag: str) -> None:
+    script = f"""
+import sys
+from siglip_verify.cli import exit_code
+assert exit_code([{flag!r}]) == 0
+print(*{{"torch", "numpy", "hypothesis", "jinja2"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "torch"])
+def test_a_ctrl_c_while_modules_are_imported_exits_130_without_a_traceback(module: str) -> None:
+    script = f"""
+import os, signal, sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupted())
+from siglip_verify.cli import main
+main(["check", "--world-sizes", "0"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
 
 
 @pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))

@@ -1,32 +1,33 @@
-"""The command line: the commands together."""
+"""The command line: the commands together, each imported when it is run, so that help comes at once."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import sys
-from typing import NoReturn
 
 import cyclopts
 from cyclopts import App
 from rich.console import Console
 
-from siglip_verify.cli import interrupts
-from siglip_verify.cli.bench import bench
-from siglip_verify.cli.bugs import bugs
-from siglip_verify.cli.calibrate import calibrate
-from siglip_verify.cli.check import check
-from siglip_verify.cli.claims import claims
 from siglip_verify.cli.completion import completion_of
 from siglip_verify.cli.exit_codes import code_of
-from siglip_verify.cli.faults import faults
-from siglip_verify.cli.launcher import on_every_rank
-from siglip_verify.cli.messages import messages
-from siglip_verify.cli.replay import replay
-from siglip_verify.cli.report import render_again
-from siglip_verify.cli.simulate import simulate
-from siglip_verify.cli.soak import soak
-from siglip_verify.cli.train import train
 from siglip_verify.errors import UsageError
+
+COMMANDS = {
+    "check": "Hold a distributed loss against one device: the main job.",
+    "replay": "Run one case again, as a counterexample printed it.",
+    "report": "Render a finished result again, from its JSON.",
+    "messages": "Count every message of one step, hop by hop.",
+    "bugs": "Plant every known bug, and see it caught.",
+    "train": "Train two towers in every form, beside one process.",
+    "claims": "Check what is said of this loss, statement by statement.",
+    "simulate": "Model the exchanges at thousands of ranks.",
+    "calibrate": "Fit the simulator to the ranks that are there.",
+    "bench": "Measure time and memory, as ratios.",
+    "faults": "Have ranks die or hang in a step, and hold what is said of it.",
+    "soak": "Judge random cases and faults for minutes; nothing may leak.",
+}
+"""The commands in the order in which they are wanted, each with a line for the overview, which imports none of them."""
 
 SETTINGS_ELSEWHERE = (
     cyclopts.config.Env("SIGLIP_VERIFY_", command=False),
@@ -44,21 +45,15 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-app.command(on_every_rank(check), config=SETTINGS_ELSEWHERE)
-app.command(on_every_rank(replay))
-app.command(on_every_rank(messages))
-app.command(on_every_rank(calibrate))
-for _command in (bugs, train, claims, simulate, bench, faults, soak):
-    app.command(_command)
-app.command(render_again, name="report")
-app.command(completion_of(app))
-
-
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its code."""
-    with interrupts.delivered():
-        code = exit_code(arguments)
-    sys.exit(code)
+for _place, (_name, _help) in enumerate(COMMANDS.items()):
+    app.command(
+        f"siglip_verify.cli.{_name}:{_name}",
+        name=_name,
+        help=_help,
+        sort_key=_place,
+        config=SETTINGS_ELSEWHERE if _name == "check" else None,
+    )
+app.command(completion_of(app), sort_key=len(COMMANDS))
 
 
 def exit_code(arguments: list[str] | None = None) -> int:
@@ -70,5 +65,7 @@ def _run(words: list[str]) -> int:
     for word in words:
         if not word.isascii() and word != word.encode(errors="replace").decode():  # bytes that the locale cannot read
             raise UsageError(f"words of a command are UTF-8; got {word!r}: rename what it names")
+    if words and words[0] in COMMANDS:
+        app[words[0]].help = None  # it is imported now, and its own docstring says more than the overview
     errors = Console(stderr=True)
     return app(words, exit_on_error=False, error_console=errors, result_action="return_value") or 0
