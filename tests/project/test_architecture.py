@@ -75,4 +75,5 @@ def test_the_reference_loss_imports_torch_and_the_standard_library_alone() -> No
         if part_of(path) == "loss":
             roots = {name.split(".")[0] for name in imports(path)}
             assert roots <= {"__future__", "collections", "typing", "dataclasses", "functools", "math", "enum",
-                             "contextlib", "numbers", "operator", "warnings", "itertools", "torch", "siglip_verify"}, path  # fmt: skip
+                             "contextlib", "warnings", "itertools", "numbers", "operator", "torch",
+                             "siglip_verify"}, path  # fmt: skip
