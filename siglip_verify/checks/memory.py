@@ -1,13 +1,14 @@
 """Memory that no number of the loss shows: chunks that bound nothing, and what a step leaves behind.
 
-Judges what steps held, counted tensor by tensor. Two promises are held against it. A loss that takes a chunk size holds
-a chunk of logits at a time, so that with b rows and chunks of one size it holds O(b), not O(b x b). And a step that is
-over is gone: one more like it adds nothing.
+Judges what steps held, counted tensor by tensor, by three promises. A loss that takes a chunk size holds a chunk of
+logits at a time, so that with b rows and chunks of one size it holds O(b), not O(b x b). A form that promises flat
+memory keeps no block more for its backward where there is a rank more. And a step that is over is gone: one more like
+it adds nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -15,11 +16,13 @@ import msgspec
 from siglip_verify.records import Finding
 
 MEMORY_FINDINGS: dict[str, str] = {
-    "memory-grows": "A loss that takes a chunk size holds all logits of a block at once all the same.",
+    "memory-grows": "What a step holds grows as b x b though it takes a chunk size, or with W though it is to be flat.",
     "memory-leak": "Every step leaves tensors behind.",
 }
 GROWTH = 3.0
 """By how much the peak may grow where b is doubled: what is O(b) grows by 2, what is O(b x b) by 4."""
+
+_LEAST_RANKS_MORE = 2  # a single block more may be a message that the back end has not let go of
 
 
 class StepBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +54,23 @@ def chunks_bound(small: Sequence[StepBytes], large: Sequence[StepBytes], batch: 
             )
             return [Finding(name="memory-grows", rank=rank, detail=detail)]
     return []
+
+
+def flat(kept_bytes: Mapping[int, int], block_bytes: int) -> list[Finding]:
+    """Find that a step keeps a block more for its backward with every rank more.
+
+    Args:
+        kept_bytes: What a rank keeps, for each world size that was measured.
+        block_bytes: The texts of one rank.
+    """
+    few, many = min(kept_bytes, default=0), max(kept_bytes, default=0)
+    if many - few < _LEAST_RANKS_MORE or kept_bytes[many] - kept_bytes[few] < (many - few) * block_bytes:
+        return []
+    detail = (
+        f"memory grows with the number of ranks: a rank keeps {kept_bytes[few]:,} bytes for backward at W = {few} and "
+        f"{kept_bytes[many]:,} at W = {many}"
+    )
+    return [Finding(name="memory-grows", detail=detail)]
 
 
 def nothing_stays(steps: Sequence[Sequence[StepBytes]]) -> list[Finding]:

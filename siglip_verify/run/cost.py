@@ -1,4 +1,4 @@
-"""What a step of each exchange takes and keeps: timed on the warm ranks, counted at autograd's own hooks.
+"""What a step of each exchange takes and keeps: timed on the warm ranks, counted tensor by tensor.
 
 Times are those of gloo on loopback, for one exchange beside another on one machine, and never a cluster's. `bench` has
 the careful timings. Here too: the same for a cluster, as `simulate` models it.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from siglip_verify.adapt import LossSpec, Traits
 from siglip_verify.case import Case
@@ -74,23 +72,17 @@ def _costs(spec: LossSpec, traits: Traits, case: Case) -> _RankCost:
 
 
 def _kept(prepared: Prepared) -> int:
-    """Count the bytes of tensors that autograd keeps between forward and backward, the inputs left out."""
-    inputs = {each.untyped_storage().data_ptr() for each in prepared.leaves}
-    kept: dict[int, int] = {}
+    """Count the bytes of tensors that are kept between forward and backward, wherever; inputs and loss are left out."""
+    from siglip_verify.observe.held import Held  # a rank that measures nothing has no need of it
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in inputs:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def give_back(tensor: Any) -> Any:
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, give_back):
+    held = Held(prepared.leaves)
+    with held:
         value = prepared.forward()
+    if dist.get_world_size() > 1:
+        dist.barrier()  # the back end lets go of what it has sent
+    kept_bytes = held.now() - value.untyped_storage().nbytes()
     value.backward()  # type: ignore[no-untyped-call]
-    return sum(kept.values())
+    return kept_bytes
 
 
 # ------------------------------------------------------------------ on a cluster

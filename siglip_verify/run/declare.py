@@ -36,6 +36,12 @@ def form_of(spec: LossSpec, gather_backward: GatherBackward = "all_to_all") -> F
         return None
 
 
+def promises_flat_memory(spec: LossSpec) -> bool:
+    """Tell whether a loss is a form of ours that keeps no block of another rank for its backward."""
+    form = form_of(spec)
+    return form is not None and form.memory != "autograd"
+
+
 def with_own_convention(spec: LossSpec) -> LossSpec:
     """Complete the declaration of our loss by what its arguments say of its convention; others stay as they are."""
     form = form_of(spec)
@@ -95,6 +101,12 @@ def replay_line(case: Case, spec: LossSpec) -> str:
     """Return the shell line that runs one case of a loss again."""
     words = ["siglip-verify", "replay", format_case(case), *declared_flags(spec)]
     return shlex.join(words)
+
+
+def check_line(exchange: Exchange, world_sizes: str, spec: LossSpec) -> str:
+    """Return the shell line that measures a loss again, after one case at each of some world sizes."""
+    words = ["siglip-verify", "check", "--exchanges", exchange, "--world-sizes", world_sizes, "--examples", "1"]
+    return shlex.join([*words, *declared_flags(spec)])
 
 
 def declared_flags(spec: LossSpec) -> list[str]:

@@ -11,16 +11,19 @@ from collections.abc import Generator
 
 from siglip_verify import given
 from siglip_verify.adapt import LossSpecError
-from siglip_verify.case import EXCHANGES, Case, Exchange
+from siglip_verify.case import EXCHANGES, Case, Exchange, itemsize
 from siglip_verify.checks.counts import message_row
+from siglip_verify.checks.memory import flat
 from siglip_verify.records import CaseResult, Cell, Counterexample, Verdict
 from siglip_verify.result import BlockCoverage, LeftOut, LossResult, StepCost, StepMessages, worst
 from siglip_verify.run import cost, probe
 from siglip_verify.run.counting import count_step, sample_of, table_case, unknown_operations
 from siglip_verify.run.declare import (
+    check_line,
     exchanges_of,
     form_of,
     judged_declaration,
+    promises_flat_memory,
     replay_line,
     shown_target,
     with_own_checks,
@@ -94,6 +97,7 @@ class LossRun:
             coverage = self._probe()
         with self._keeping_what_was_found("times"):
             costs = self._measure()
+            self._judge_kept(costs)
         return LossResult(
             name=spec.name,
             target=shown_target(spec),
@@ -185,6 +189,23 @@ class LossRun:
                 self._take_in(CaseResult(case=cases[0], verdict="unknown", failures=error.failures))
         return costs
 
+    def _judge_kept(self, costs: list[StepCost]) -> None:
+        """Judge what steps keep, where the form of the loss promises that it does not grow with W."""
+        if not promises_flat_memory(self._spec):
+            self._left_out.append(
+                LeftOut(what="memory", why="this loss promises nothing of it here: it is counted only")
+            )
+            return
+        for exchange in self._exchanges:
+            kept = {each.world_size: each.kept_bytes for each in costs if each.exchange == exchange}
+            case = table_case(exchange, max(kept, default=1), self._dimensions.dtypes)
+            if findings := flat(kept, case.batch * case.dim * itemsize(case.dtype)):
+                sizes = ",".join(map(str, kept))
+                self._add_counterexample(
+                    CaseResult(case=case, verdict="mismatch", findings=tuple(findings)),
+                    replay=check_line(exchange, sizes, self._spec),
+                )
+
     def _take_in(self, result: CaseResult) -> None:
         """Add what is wrong with a step beside the cases, where those of its cell showed nothing."""
         if result.verdict == "mismatch":
@@ -209,11 +230,13 @@ class LossRun:
             else:
                 self._left_out.append(strided_limit(result))
 
-    def _add_counterexample(self, result: CaseResult, calls: int = 0, *, reproducible: bool = True) -> None:
+    def _add_counterexample(
+        self, result: CaseResult, calls: int = 0, *, reproducible: bool = True, replay: str = ""
+    ) -> None:
         self._counterexamples.append(
             Counterexample(
                 result=result,
-                replay=replay_line(result.case, self._spec),
+                replay=replay or replay_line(result.case, self._spec),
                 calls=calls,
                 reproducible=reproducible,
                 diagnosis=diagnose_mismatch(self._judge_case, result),

@@ -11,7 +11,7 @@ from siglip_verify.checks.diagnosis.evidence import Evidence
 from siglip_verify.checks.diagnosis.statement import Hypothesis, Statement
 from siglip_verify.records import Clue, Diagnosis
 
-MESSAGES: tuple[Hypothesis, ...] = (messages.messages_at_fault, messages.inputs_overwritten, messages.failed_ranks)
+MESSAGES: tuple[Hypothesis, ...] = (messages.messages_at_fault, messages.overwritten_or_kept, messages.failed_ranks)
 
 NUMBERS: tuple[Hypothesis, ...] = (
     values.differs_between_runs,

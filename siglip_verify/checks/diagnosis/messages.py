@@ -25,6 +25,10 @@ _CONSEQUENCES: dict[str, str] = {  # of what the numbers may say better
     "unmatched-receive": "a rank waits for what its source never sends",
     "differs-from-plan": "the messages are not those that the exchange should send",
 }
+_BESIDE_MESSAGES: dict[str, str] = {
+    "input-changed": "the loss overwrites what its caller handed it",
+    "memory-grows": "what a step keeps is not what its form promises",
+}
 
 
 def messages_at_fault(evidence: Evidence) -> Statement | None:
@@ -32,10 +36,9 @@ def messages_at_fault(evidence: Evidence) -> Statement | None:
     return _said(evidence, _CAUSES)
 
 
-def inputs_overwritten(evidence: Evidence) -> Statement | None:
-    """A finding names the inputs that were overwritten."""
-    meanings = {"input-changed": "the loss overwrites what its caller handed it"}
-    return _said(evidence, meanings, prefix="")
+def overwritten_or_kept(evidence: Evidence) -> Statement | None:
+    """A finding names what was overwritten or kept."""
+    return _said(evidence, _BESIDE_MESSAGES, prefix="")
 
 
 def messages_that_differ(evidence: Evidence) -> Statement | None:
