@@ -42,6 +42,14 @@ def watch(pid: int) -> int | None:
         return None
 
 
+def open_descriptors(pid: int) -> int:
+    """Count the descriptors of a process; 0 where it is gone or cannot be asked."""
+    try:
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return 0
+
+
 def process_state(pid: int) -> str:
     """Return the process' state letter: R running, S sleeping, T stopped, Z ended ...; "" where it cannot be had."""
     try:

@@ -5,10 +5,12 @@ Here: one group from its forks to its end. Not here: keeping one for each size (
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
 from typing import Any
 
+from siglip_verify.world import kernel
 from siglip_verify.world.blame import Returned, judge
 from siglip_verify.world.errors import WorldError
 from siglip_verify.world.launch import TemplateProcess
@@ -37,6 +39,7 @@ class World:
         self._ranks: list[RankProcess] = []
         self._template = template
         self._is_closed = False
+        self._most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2  # between jobs; ranks inherit it
         try:
             self.folder.mkdir(mode=0o700)
             for rank in range(world_size):
@@ -55,9 +58,15 @@ class World:
     def is_alive(self) -> bool:
         """Whether it can be asked: not closed, and no rank has died since it last answered, nor their template.
 
-        A template takes its ranks along, but the kernel tells of their end when their last thread is gone.
+        A template takes its ranks along, but the kernel tells of their end when their last thread is gone. Ranks that
+        jobs have left with few descriptors (each process group takes some, and torch keeps it) are not asked either.
         """
-        return not self._is_closed and self._template.is_alive and not any(rank.has_ended for rank in self._ranks)
+        return (
+            not self._is_closed
+            and self._template.is_alive
+            and not any(rank.has_ended for rank in self._ranks)
+            and not any(kernel.open_descriptors(rank.pid) > self._most_descriptors for rank in self._ranks)
+        )
 
     def log(self, rank: int) -> memoryview:
         """Return a rank's log, LOG_BYTES read-only bytes that change as the rank writes.

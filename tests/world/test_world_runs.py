@@ -197,6 +197,21 @@ def test_a_discarded_world_is_replaced(worlds: Worlds, still_alive: Callable[[It
     assert (worlds.built, worlds.rebuilt) == (built + 1, rebuilt + 1)
 
 
+def test_a_world_whose_ranks_hold_too_many_descriptors_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def makes_groups() -> int:
+        import torch.distributed as dist
+
+        for _ in range(5):
+            dist.new_group()
+        return os.getpid()
+
+    monkeypatch.setattr("siglip_verify.world.world.resource.getrlimit", lambda _: (200, 200))
+    with Worlds(timeout_s=30) as pool:
+        pids = [pool.run(2, makes_groups)[0] for _ in range(6)]
+        assert 1 < len(set(pids)) < 6
+        assert pool.rebuilt == len(set(pids)) - 1
+
+
 def test_threads_share_a_pool(worlds: Worlds) -> None:
     answers: dict[int, list[int]] = {}
 
