@@ -86,7 +86,8 @@ def assert_equivalent(
         examples: Cases for each exchange.
         seed: Where the draws start; the same seed gives the same cases.
         timeout_s: Seconds that a rank may take for one case.
-        **declared: Fields of `LossSpec`, such as `reduction="sum"` or `args={"local_loss": True}`.
+        **declared: Fields of `LossSpec`, such as `reduction="sum"` or `args={"local_loss": True}`; in place of those
+            of a `LossSpec` that is given.
 
     Returns:
         The finished result.
@@ -96,10 +97,13 @@ def assert_equivalent(
         LossSpecError: The loss cannot be loaded or used as declared.
         SettingsError: A setting is out of range.
     """
+    import msgspec
+
     from siglip_verify.adapt import LossSpec
     from siglip_verify.run import check
 
-    spec = LossSpec(target=loss, **declared) if isinstance(loss, str) else loss
+    named = LossSpec(target=loss) if isinstance(loss, str) else loss
+    spec = msgspec.structs.replace(named, **declared)
     report = check(
         spec,
         exchanges=exchanges,

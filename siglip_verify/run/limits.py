@@ -31,7 +31,8 @@ def load_traits(worlds: Worlds, spec: LossSpec) -> Traits:
 
 def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[LeftOut]]:
     """Return the values that a loss's cases may take, and what is left out because the loss does not take it."""
-    of, left_out = Dimensions(), list[LeftOut]()
+    of = Dimensions()
+    left_out = [LeftOut(what="group", why="every case runs in the default process group, none in a subgroup")]
     if spec.target != OURS:
         of = msgspec.structs.replace(of, scalars=("0-dim",))
         left_out += [

@@ -57,7 +57,10 @@ def count_messages(chosen: Settings, case: Case, worlds: Worlds | None = None) -
         step=step,
         totals=rank_totals(step),
         rows=tuple(
-            message_row(s.case, s.events, s.wire, form=form_of(spec), has_plan=traits.takes_exchange) for s in counted
+            message_row(
+                s.case, s.events, s.wire, form=form_of(spec, pool.gather_backward), has_plan=traits.takes_exchange
+            )
+            for s in counted
         ),
         collectives=tuple(row for each in counted for row in collective_rows(each)),
         gather_backward=costs,

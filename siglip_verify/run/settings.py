@@ -5,6 +5,7 @@ Here: what may be asked for, and the errors that say what may. Not here: where s
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -108,6 +109,11 @@ def settings(
         raise SettingsError(f"examples must be at least 1, the cases for each exchange; got {examples}")
     if bugs not in PLANTED:
         raise SettingsError(f"known bugs are planted as one of {', '.join(PLANTED)}; got {bugs!r}")
+    if os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL":
+        raise SettingsError(
+            "messages are counted without torch's own checks, which send some too; "
+            "got TORCH_DISTRIBUTED_DEBUG=DETAIL: unset it"
+        )
     chosen = of.seed if seed is None else checked_seed(seed)
     sizes = _world_sizes(world_sizes, most_ranks)
     chosen_exchanges = _exchanges(exchanges)

@@ -27,7 +27,7 @@ from siglip_verify.run.declare import declaration
 from siglip_verify.run.events import Event, Listener, LossDone, Planted, RunDone, RunStarted
 from siglip_verify.run.loss_run import LossRun
 from siglip_verify.run.replay import run_one
-from siglip_verify.run.settings import LossPlan, Settings, settings
+from siglip_verify.run.settings import LossPlan, Settings, SettingsError, settings
 from siglip_verify.world import WorldError, Worlds
 
 
@@ -68,6 +68,8 @@ def check(
         LossSpecError: A loss cannot be loaded or used as declared.
     """
     named = [loss] if isinstance(loss, str | LossSpec) else list(loss or ())
+    if loss is not None and not named:
+        raise SettingsError(f"name at least one loss, or leave it out to check our own; got loss={loss!r}")
     specs = [LossSpec(target=spec) if isinstance(spec, str) else spec for spec in named]
     chosen = settings(
         specs,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from siglip_verify import assert_equivalent, pytest_plugin
+from siglip_verify.adapt import LossSpec
 from siglip_verify.world import Worlds
 
 pytest_plugins = ["pytester"]
@@ -97,6 +98,12 @@ def test_a_wrong_loss_fails_with_the_shrunk_case_and_its_diagnosis(
     assert "bidir W=2 b=1 d=1" in text
     assert "the last single hop is missing" in text
     assert "siglip-verify replay" in text
+
+
+def test_what_is_declared_beside_a_loss_spec_counts(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest_plugin, "_session_worlds", lambda: worlds)
+    with pytest.raises(AssertionError, match="MISMATCH"):
+        assert_equivalent(LossSpec(), normalizer="b*b", exchanges=["bidir"], world_sizes="1", examples=4)
 
 
 @pytest.mark.long

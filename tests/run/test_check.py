@@ -139,6 +139,7 @@ def test_nan_and_a_missing_gradient_are_mismatches(name: str) -> None:
     [
         ({"exchanges": ["ring"]}, r"exchanges must be among bidir, shift, reduce, gather; got 'ring'"),
         ({"exchanges": []}, r"name at least one exchange"),
+        ({"loss": []}, r"name at least one loss, or leave it out to check our own; got loss=\[\]"),
         ({"world_sizes": "0-3"}, r"world sizes must be in 1\.\.64; got \[0, 3\]"),
         ({"world_sizes": "1-999999999"}, r"world sizes must be in 1\.\.64"),
         ({"world_sizes": "4-2"}, r"goes upwards; got '4-2'"),
@@ -156,9 +157,17 @@ def test_a_wrong_setting_is_named_before_any_process_starts(setting: dict[str, o
         check(**setting)
 
 
+def test_torchs_own_checks_are_refused_because_they_send_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_DISTRIBUTED_DEBUG", "detail")
+    with pytest.raises(SettingsError, match=r"got TORCH_DISTRIBUTED_DEBUG=DETAIL: unset it"):
+        check(world_sizes="2")
+
+
 def test_open_clips_error_on_strided_text_is_a_known_limit_and_not_a_mismatch() -> None:
     report = check("open_clip", exchanges=["bidir", "gather"], world_sizes="2", examples=3, seed=1)
     assert report.verdict == "pass"
     limits = {left.what: left.why for left in report.losses[0].left_out}
     assert "input tensor has to be contiguous" in limits["strided features, bidir"]
     assert limits["strided features, gather"].startswith("accepted")
+    assert "none in a subgroup" in limits["group"]
+    assert "counted only" in limits["memory"]
