@@ -34,6 +34,12 @@ def count_step(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case) -> St
         LossSpecError: The loss cannot be used as declared.
         WorldError: There are no ranks to run it.
     """
+    with worlds.alone(case.world_size):
+        return _counted(worlds, spec, traits, case)
+
+
+def _counted(worlds: Worlds, spec: LossSpec, traits: Traits, case: Case) -> StepMessages:
+    """Run and read one step; whoever calls it has the world alone."""
     since_s = worlds.now_s()
     try:
         replies = worlds.run(case.world_size, step.measured_step, spec, traits, case)

@@ -69,6 +69,11 @@ class CaseJudge:
         Raises:
             LossSpecError: The loss cannot be used as declared.
         """
+        with self.worlds.alone(case.world_size):
+            return self._watched(case, timeout_s)
+
+    def _watched(self, case: Case, timeout_s: float | None) -> Watched:
+        """Run, read and judge; whoever calls it has the world alone."""
         started, since_s = time.perf_counter(), self.worlds.now_s()
         records: list[RankRecord] = []
         try:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -137,6 +138,10 @@ class Worlds:
             self._worlds[world_size] = world
             return world
 
+    def alone(self, world_size: int) -> AbstractContextManager[Any]:
+        """Keep other threads' runs from the world of that size, so that its logs stay those of one's own run."""
+        return self._one_run_at_a_time[world_size]
+
     def logs(self, world_size: int) -> list[memoryview]:
         """Return the logs of the world that ran last, in rank order, also where a rank of it has died since.
 
@@ -163,7 +168,7 @@ class Worlds:
         """
         deadline_s = self.timeout_s if timeout_s is None else _positive(timeout_s)
         job = pack_job(function, args)
-        with self._one_run_at_a_time[world_size]:
+        with self.alone(world_size):
             return self.world(world_size).run(job, deadline_s)
 
     def discard(self, world_size: int) -> None:

@@ -6,13 +6,18 @@ is judged with another's modules, one that does not get its rank, one whose seco
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from siglip_verify.adapt import LossSpecError
+from siglip_verify.adapt import LossSpec, LossSpecError
+from siglip_verify.case import EXCHANGES, Case, Exchange
+from siglip_verify.records import CaseResult
 from siglip_verify.result import Report
 from siglip_verify.run import check
+from siglip_verify.run.judge import CaseJudge
+from siglip_verify.run.limits import load_traits
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("check")
@@ -125,3 +130,20 @@ def test_a_mismatch_is_not_lost_when_the_loss_cannot_be_used_later(worlds: World
     assert "no_such_module_anywhere" in second.left_out[0].why
     with pytest.raises(LossSpecError, match="no_such_module_anywhere"):
         checked(worlds, unloadable)
+
+
+def test_threads_that_share_a_pool_judge_their_own_steps(worlds: Worlds) -> None:
+    spec, wrong = LossSpec(), list[CaseResult]()
+    traits = load_traits(worlds, spec)
+
+    def judge_some(exchange: Exchange) -> None:
+        judge = CaseJudge(worlds, spec, traits)
+        results = [judge(Case(exchange=exchange, world_size=2, batch=3, dim=4, seed=seed)) for seed in range(60)]
+        wrong.extend(result for result in results if result.verdict != "pass")
+
+    threads = [threading.Thread(target=judge_some, args=(exchange,)) for exchange in EXCHANGES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
