@@ -11,6 +11,7 @@ from typing import NamedTuple
 from siglip_verify.case import Exchange
 from siglip_verify.claims.result import Figure, Finding
 from siglip_verify.claims.statement import DOCS, Lab, Statement
+from siglip_verify.plan import has_form
 from siglip_verify.simulate import Claim, Form, Simulation
 
 _SLIGHTLY = (0.01, 0.25)
@@ -28,6 +29,7 @@ def finding_of(claim: Claim) -> Finding:
         )
         for figure in claim.figures
         for exchange, value in figure.values.items()
+        if not figure.overlap or has_form(exchange, overlap=True)  # the others' figures stand there already
     )
     return Finding(answer=claim.answer, because=claim.because, figures=figures)
 
@@ -41,7 +43,7 @@ class Slower(NamedTuple):
 
 
 def measure_shift(lab: Lab) -> list[Slower]:
-    """Model shift beside bidir as they are written, without overlap."""
+    """Model shift beside bidir as they are by default, without overlap."""
     return [
         Slower(
             simulation.setup.cluster.name,
@@ -49,7 +51,6 @@ def measure_shift(lab: Lab) -> list[Slower]:
             _step_s(simulation, "shift", size) / _step_s(simulation, "bidir", size) - 1,
         )
         for simulation in lab.simulations
-        if not simulation.setup.overlap
         for size in simulation.world_sizes
     ]
 

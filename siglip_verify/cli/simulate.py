@@ -34,11 +34,11 @@ def simulate(
     dim: Annotated[int, Parameter(help="Feature dimension, d.")] = 1152,
     dtype: Annotated[str, Parameter(help="Of the features: `bf16`, `fp32` ...")] = "bf16",
     collective: Annotated[Algorithm | None, Parameter(help="Default: the fastest for each.")] = None,
-    memory: Annotated[str, Parameter(help="What is kept until backward, with commas; also `chunked`.")] = (
+    memory: Annotated[str, Parameter(help="What is kept until backward, with commas; also `chunked`, `recompute`.")] = (
         "autograd,constant"
     ),
     chunk_size: Annotated[int, Parameter(help="Rows of logits held at once; 0: what fits a cache.")] = 0,
-    overlap: Annotated[bool, Parameter(help="Compute while hops are under way.", negative=())] = False,
+    overlap: Annotated[bool, Parameter(help="Also each form with overlap=True.", negative=())] = False,
     trace: Annotated[Path | None, Parameter(help="Write a timeline for ui.perfetto.dev.")] = None,
     svg: Annotated[Path | None, Parameter(help="Write charts.")] = None,
     json: Annotated[Path | None, Parameter(help="Write every figure.")] = None,
@@ -62,9 +62,8 @@ def simulate(
         dtype=dtype_named(dtype),
         chunk_size=chunk_size,
         collective=collective,
-        overlap=overlap,
     )
-    result = run_simulation(setup, parse_world_sizes(world_sizes), memory_modes(memory))
+    result = run_simulation(setup, parse_world_sizes(world_sizes), memory_modes(memory), overlap=overlap)
     files = [
         *([(json, simulation_report.dump(result))] if json else []),
         *([(svg, simulation_report.charts(result))] if svg else []),

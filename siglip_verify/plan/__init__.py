@@ -5,7 +5,7 @@ Three ways to say it: `schedule` (the list of operations, made of `hops`), `clos
 """
 
 from .closed_form import Counts, closed_form, least_payload_bytes, lower_bound_bytes
-from .hops import GRADIENT, SHAPES, UPSTREAM, Collective, Hop, Move, Run
+from .hops import GRADIENT, SHAPES, TEXT, UPSTREAM, Collective, Hop, Move, Run
 from .modelled import ModelledMessages, Operation, gloo_wire_bytes, modelled_messages
 from .schedule import PHASES, Memory, Phase, Plan, PlannedEvent, has_form, plan
 
@@ -13,6 +13,7 @@ __all__ = [
     "GRADIENT",
     "PHASES",
     "SHAPES",
+    "TEXT",
     "UPSTREAM",
     "Collective",
     "Counts",

@@ -18,11 +18,11 @@ from siglip_verify.case import DType, itemsize
 from siglip_verify.errors import UsageError
 from siglip_verify.simulate.cluster import Cluster
 
-MemoryMode = Literal["autograd", "chunked", "constant"]
+MemoryMode = Literal["autograd", "chunked", "constant", "recompute"]
 """What the loss is asked to keep: "chunked" is autograd with a chunk_size, which computes logits again in backward."""
 
 MEMORY_MODES: tuple[MemoryMode, ...] = typing.get_args(MemoryMode)
-_LOGITS_AT_ONCE = 1 << 20  # what memory="constant" holds at once if it is not told
+_LOGITS_AT_ONCE = 1 << 20  # what memory="constant" and "recompute" hold at once if they are not told
 
 
 class Work(NamedTuple):
@@ -53,8 +53,13 @@ def rows_at_once(memory: MemoryMode, batch: int, chunk_size: int) -> int:
     return min(batch, chunk_size or max(1, _LOGITS_AT_ONCE // batch))
 
 
-def block_work(memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_size: int = 0) -> tuple[Work, Work]:
-    """Return what one block takes in forward and in backward."""
+def block_work(
+    memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_size: int = 0, *, overlap: bool = False
+) -> tuple[Work, Work]:
+    """Return what one block takes in forward and in backward.
+
+    With overlap a gradient is one hop behind its text, and both are put into one message for every hop anew.
+    """
     narrow = itemsize(dtype)
     wide = max(narrow, 4)  # the dtype of logits and loss
     cast = int(wide != narrow)
@@ -62,10 +67,16 @@ def block_work(memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_siz
     rows = rows_at_once(memory, batch, chunk_size)
     chunks = -(-batch // rows)
     product, logits = 2.0 * batch * batch * dim, float(batch * batch)
-    if memory == "constant":
-        passes = 8 * wide + 3 * narrow + 2 * widened
-        return Work(3 * product, logits * passes, (10 + 4 * cast) * chunks + 1), Work(0.0, 0.0, 0)
     there = 5 * wide + narrow + widened
+    if memory in ("constant", "recompute"):
+        passes = 8 * wide + 3 * narrow + 2 * widened
+        operations = (10 + 4 * cast) * chunks + 1 + overlap
+        if memory == "constant":
+            return Work(3 * product, logits * passes, operations), Work(0.0, 0.0, 0)
+        return (
+            Work(product, logits * there, (5 + cast) * chunks),
+            Work(3 * product, logits * passes, operations + 1),  # a share is multiplied by what reaches the loss
+        )
     back = 3 * wide + 2 * narrow + widened
     if chunks == 1:
         return Work(product, logits * there, 5 + cast), Work(2 * product, logits * back, 7 + cast)
@@ -76,7 +87,14 @@ def block_work(memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_siz
 
 
 def block_time(
-    cluster: Cluster, memory: MemoryMode, batch: int, dim: int, dtype: DType, chunk_size: int = 0
+    cluster: Cluster,
+    memory: MemoryMode,
+    batch: int,
+    dim: int,
+    dtype: DType,
+    chunk_size: int = 0,
+    *,
+    overlap: bool = False,
 ) -> BlockTime:
     """Return how long one block takes in forward and in backward.
 
@@ -94,4 +112,4 @@ def block_time(
         moving = work.flops / (rate * 1e12) + work.logit_bytes / (cluster.compute.memory_gbytes_per_s * 1e9)
         return max(moving, work.operations * cluster.compute.operation_us * 1e-6)
 
-    return BlockTime(*map(seconds, block_work(memory, batch, dim, dtype, chunk_size)))
+    return BlockTime(*map(seconds, block_work(memory, batch, dim, dtype, chunk_size, overlap=overlap)))

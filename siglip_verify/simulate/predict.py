@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from siglip_verify.case import EXCHANGES, itemsize
 from siglip_verify.errors import UsageError
-from siglip_verify.plan import PHASES, Collective, Phase, Plan, closed_form, plan
+from siglip_verify.plan import PHASES, Collective, Phase, Plan, closed_form, has_form, plan
 from siglip_verify.simulate import engine, lockstep
 from siglip_verify.simulate.collectives import CollectiveCost, collective_cost
 from siglip_verify.simulate.compute import BlockTime, MemoryMode, block_time, rows_at_once
@@ -26,14 +26,19 @@ Calls = dict[Collective, CollectiveCost]
 
 
 def simulate(
-    setup: Setup, world_sizes: Iterable[int], memory: Sequence[MemoryMode] = ("autograd", "constant")
+    setup: Setup,
+    world_sizes: Iterable[int],
+    memory: Sequence[MemoryMode] = ("autograd", "constant"),
+    *,
+    overlap: bool = False,
 ) -> Simulation:
     """Model one step of every exchange at some world sizes.
 
     Args:
         setup: What is simulated.
         world_sizes: Which W.
-        memory: What is kept until backward: a form of each exchange for each of these. Constant: bidir and shift alone.
+        memory: What is kept until backward: a form of each exchange for each of these, where there is one.
+        overlap: Also simulate each form with overlap, where there is one.
 
     Raises:
         UsageError: A world size is not possible, or the cluster says nothing of the dtype.
@@ -41,7 +46,7 @@ def simulate(
     sizes = sorted(set(world_sizes))
     if not sizes or not 1 <= sizes[0] <= sizes[-1] <= MAX_WORLD_SIZE:
         raise UsageError(f"world sizes are numbers in 1..{MAX_WORLD_SIZE}; got {', '.join(map(str, sizes)) or 'none'}")
-    forms = [form for mode in dict.fromkeys(memory) for form in _forms(mode)]
+    forms = [form for mode in dict.fromkeys(memory) for form in forms_of(mode, overlap=overlap)]
     costs: list[Cost] = []
     took_s: dict[int, float] = {}
     proved = True
@@ -62,6 +67,12 @@ def simulate(
     )
 
 
+def forms_of(mode: MemoryMode, *, overlap: bool = False) -> list[Form]:
+    """List the forms of all exchanges with one memory, without overlap and, if asked for, with."""
+    forms = [Form(exchange, mode, lag) for lag in (False, True)[: 1 + overlap] for exchange in EXCHANGES]
+    return [form for form in forms if has_form(form.exchange, memory=form.kept, overlap=form.overlap)]
+
+
 def planned_step(setup: Setup, form: Form, world_size: int) -> Plan:
     """Return the plan of a form on a cluster."""
     return plan(
@@ -70,8 +81,9 @@ def planned_step(setup: Setup, form: Form, world_size: int) -> Plan:
         setup.batch,
         setup.dim,
         itemsize(setup.dtype),
-        memory="constant" if form.memory == "constant" else "autograd",
+        memory=form.kept,
         gather_backward=setup.cluster.gather_backward,
+        overlap=form.overlap,
     )
 
 
@@ -79,14 +91,15 @@ def program_of(
     setup: Setup, form: Form, planned: Plan, phase: Phase, calls: Calls, *, computing: bool = True
 ) -> Program:
     """Return the rounds of one phase of a form; without computing, those of its communication alone."""
-    block = block_time(setup.cluster, form.memory, setup.batch, setup.dim, setup.dtype, setup.chunk_size)
+    block = block_time(
+        setup.cluster, form.memory, setup.batch, setup.dim, setup.dtype, setup.chunk_size, overlap=form.overlap
+    )
     return phase_program(
         planned,
         phase,
         block if computing else BlockTime(0.0, 0.0),
         call_s=setup.cluster.call_s,
         collective_s={hop: call.seconds for hop, call in calls.items()},
-        overlap=setup.overlap,
     )
 
 
@@ -137,10 +150,6 @@ def _notes(setup: Setup) -> Iterator[str]:
             f"constant: with {rows} rows of logits at once a block takes {now * 1e3:.3g} ms, as its operations are too "
             f"short to keep the device busy; with --chunk-size {setup.batch} it takes {whole * 1e3:.3g} ms"
         )
-
-
-def _forms(mode: MemoryMode) -> list[Form]:
-    return [Form(exchange, mode) for exchange in EXCHANGES if mode != "constant" or exchange in ("bidir", "shift")]
 
 
 def _phase(fabric: Fabric, setup: Setup, form: Form, planned: Plan, phase: Phase, calls: Calls) -> PhaseCost:

@@ -8,6 +8,11 @@ deadlock a matter of one hop: all ranks always stand at the same hop, so if what
 all go on, and if it is not, nobody ever will. Equal hops in a row are one run, and where a block goes in a run is an
 interval; that is why 65,536 ranks cost no more than four.
 
+A gradient that travels along is known by where it is. A rank sends on the gradient that has been with it longest, with
+its own share; so the gradient of one block takes the way that its text took, one hop behind it or more (two with
+overlap), and has every rank's share once if it goes all that way and then home. No share can be sent before the text
+that it is made of has come.
+
 Where it stops. It is about the schedule: that the loss sends what is planned is for the recorded messages to show, and
 that numbers are right for the equivalence check. It trusts a collective to do what its name says. It knows no failing
 rank and no time. A schedule in which ranks differ, as one of several hosts with leaders would, has no such symmetry.
@@ -24,11 +29,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from siglip_verify.plan import Collective, Hop, Move, Plan, Run
+from siglip_verify.plan import GRADIENT, SHAPES, TEXT, UPSTREAM, Collective, Hop, Move, Phase, Plan, Run
 
-TEXT, GRADIENT, OWN_TEXT = "text", "text gradient", "own text"
-"""What a message carries. Nothing planned carries `own text`, a rank's own in place of the one that came; it is
-understood so that a schedule which does not pass on can be refused for what it does."""
+OWN_TEXT = "own text"
+"""Nothing planned carries `own text`, a rank's own in place of the one that came; it is understood so that a schedule
+which does not pass on can be refused for what it does."""
 
 Places = tuple[int, int]
 """The places first .. last, counted to the right from a block's owner; not yet taken modulo W."""
@@ -54,101 +59,176 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Post(NamedTuple):
-    """One operation that every rank posts: to or from the rank `peer` places to its right."""
+    """One operation that every rank posts: to or from the rank `peer` places to its right, for one move of the hop."""
 
     kind: str
     peer: int
-    blocks: int
+    move: Move
 
 
 def together(hop: Sequence[Move]) -> list[list[Post]]:
     """Return what a rank posts for a hop, in groups that it waits for: here all sends and receives in one."""
-    sends = [Post("send", move.offset, len(move.carries)) for move in hop]
-    receives = [Post("recv", -move.offset, len(move.carries)) for move in hop]
+    sends = [Post("send", move.offset, move) for move in hop]
+    receives = [Post("recv", -move.offset, move) for move in hop]
     return [sends + receives]
 
 
 def prove(plan: Plan, posted: Callable[[Sequence[Move]], list[list[Post]]] = together) -> Proof:
     """Prove that a schedule shows every rank every other block once, brings every gradient home, and never waits.
 
-    Seen: in forward every rank's block comes to every other rank, once, and never back to its owner. Home: each
+    Seen: where texts travel every rank's block comes to every other rank, once, and never back to its owner. Home: each
     rank's share of the gradient of every other rank's block reaches the owner, once, so that the owner holds the sum
-    over all ranks; only where texts need a gradient. Waiting: sends are taken to be rendezvous sends, which end when
-    the receive is there; if no rank waits in vain then, none does with buffers. The cost does not depend on W.
+    over all ranks; only where texts need a gradient. Nothing else is sent: a phase in which the form of the loss has
+    nothing to show or to bring home has no hop. Beside the exchange, ranks that agree on shapes do so before it, once,
+    and upstream gradients are compared along one ring through all ranks. Waiting: sends are taken to be rendezvous
+    sends, which end when the receive is there; if no rank waits in vain then, none does with buffers. The cost does not
+    depend on W.
 
     Args:
         plan: The schedule.
         posted: How a hop is posted; give another to prove another way of posting than `together`.
     """
-    forward, backward = plan.runs("forward"), plan.runs("backward")
+    faults: list[str] = []
+    forward, backward = (_after_agreement(plan, phase, faults) for phase in ("forward", "backward"))
     if plan.exchange in ("reduce", "gather"):
-        first, faults = 0, []  # a collective shows a rank its own block too
-        seen = _through_collectives(forward, TEXT, plan.world_size, faults)
-        home = _through_collectives(backward, GRADIENT, plan.world_size, faults)
+        _prove_collectives(plan, forward, backward, faults)
     else:
-        first, faults = 1, _waits([*forward, *backward], posted, plan.world_size)
-        seen, home = _along_streams(plan, forward, backward, faults)
-    places = range(first if plan.world_size > 1 else plan.world_size, plan.world_size)  # one rank alone sends nothing
-    faults += _not_each_once("a block is seen", seen, places, plan.world_size)
-    if plan.text_grad:
-        faults += _not_each_once("the gradient of a block comes home", home, places, plan.world_size)
+        _prove_streams(plan, _of_moves(forward, faults), _of_moves(backward, faults), faults)
+    faults += _waits([*plan.runs("forward"), *plan.runs("backward")], posted, plan.world_size)
     return Proof(exchange=plan.exchange, memory=plan.memory, world_size=plan.world_size, faults=tuple(faults))
 
 
+# ------------------------------------------------------------------ beside the exchange
+def _after_agreement(plan: Plan, phase: Phase, faults: list[str]) -> Sequence[Run]:
+    """Return the runs of the exchange itself; what is agreed or compared before it must be there, and right."""
+    runs = plan.runs(phase)
+    if plan.world_size == 1:
+        return runs
+    if phase == "forward" and plan.agrees:
+        if not runs or runs[0] != Run(Collective("all_gather", 1, (SHAPES,)), 1):
+            faults.append(f"shapes are agreed on by one all-gather before any block is sent; got {runs[:1]}")
+        return runs[1:]
+    if phase == "backward" and plan.compares and plan.text_grad:
+        if not runs or not _compares(runs[0], plan.world_size):
+            faults.append(f"upstream gradients are compared along one ring through all ranks; got {runs[:1]}")
+        return runs[1:]
+    return runs
+
+
+def _compares(run: Run, world_size: int) -> bool:
+    """Tell whether every rank sends its upstream gradient on, once, along one cycle of all ranks."""
+    if isinstance(run.hop, Collective) or len(run.hop) != 1 or run.times != 1:
+        return False
+    (move,) = run.hop
+    return move.carries == (UPSTREAM,) and math.gcd(move.offset, world_size) == 1
+
+
+def _of_moves(runs: Iterable[Run], faults: list[str]) -> list[Run]:
+    """Return the runs that are moves; no collective belongs to a ring."""
+    others = [run for run in runs if isinstance(run.hop, Collective)]
+    faults += [f"bidir and shift are made of moves alone; got {run.hop}" for run in others]
+    return [run for run in runs if run not in others]
+
+
 # ------------------------------------------------------------------ blocks that travel
+def _prove_streams(plan: Plan, forward: Sequence[Run], backward: Sequence[Run], faults: list[str]) -> None:
+    """Follow rank 0's block, and its gradient where they travel together; else see that backward is forward undone."""
+    _follow(plan, "forward", forward, faults, brings_home=plan.text_grad and plan.memory == "constant")
+    if not plan.text_grad or plan.memory == "constant":
+        faults += [f"backward has {run.times} hops more than it needs: {run.hop}" for run in backward]
+    elif plan.memory == "recompute":
+        _follow(plan, "backward", backward, faults, brings_home=True)
+    else:  # each hop undone, from the last to the first, gathers a share wherever the text was seen
+        faults += _not_undone(forward, backward, plan.world_size)
+
+
+def _follow(plan: Plan, phase: Phase, runs: Sequence[Run], faults: list[str], *, brings_home: bool) -> None:
+    """See that a block comes everywhere once and, where it should, its gradient home once from each rank."""
+    streams: dict[str, _Stream] = defaultdict(_Stream)
+    home: list[Places] = []
+    for move, times in ((move, run.times) for run in runs for move in _moves(run.hop)):
+        if move.towards != "home":
+            faults += streams[move.towards].go(move, times, lag=int(plan.overlap))
+            continue
+        arriving = [stream for stream in streams.values() if stream.comes_home(move.offset, plan.world_size)]
+        if not arriving or times > 1 or move.carries != (GRADIENT,):
+            faults.append(f"a gradient is sent {move.offset:+d} places, {times} times, and comes to no owner for it")
+        for stream in arriving:
+            home += stream.seen
+            stream.is_home = True
+    seen = [places for stream in streams.values() for places in stream.seen]
+    others = range(1, plan.world_size)
+    faults += _not_each_once(f"in {phase} a block is seen", seen, others, plan.world_size)
+    expected = others if brings_home else range(0)
+    faults += _not_each_once(f"in {phase} the gradient of a block comes home", home, expected, plan.world_size)
+    if not brings_home and any(stream.followed for stream in streams.values()):
+        faults.append(f"in {phase} a gradient travels that nobody asks for")
+
+
 class _Stream:
-    """Where rank 0's block has come in one direction, and the shares of its gradient that are with it."""
+    """Where rank 0's block has come in one direction, and how far its gradient has followed it."""
 
     def __init__(self) -> None:
         self.at = 0
         self.seen: list[Places] = []
-        self.hand: list[Places] = []
+        self.hops: list[tuple[int, int]] = []  # of the text: offset, times
+        self.followed: list[tuple[int, int]] = []  # of the gradient
+        self.is_home = False
 
-    def go(self, move: Move, times: int, world_size: int) -> None:
-        """Make one move several times: the text is seen wherever it comes, and each rank there adds its share."""
-        if OWN_TEXT in move.carries:
-            visited, self.hand = [(move.offset, move.offset)] * min(times, 2), []
-        else:
-            visited = _visited(self.at, move.offset, times, world_size)
-        self.seen += visited
+    def go(self, move: Move, times: int, lag: int) -> Iterator[str]:
+        """Make one move several times; say what of it cannot be.
+
+        With a lag of 1 a hop leaves before anybody has looked at the texts that the hop before it brought.
+        """
+        if self.is_home or not {TEXT, GRADIENT, OWN_TEXT}.issuperset(move.carries):
+            yield f"nothing asks for a hop of {move}"
+        come = _length(self.hops)
         if GRADIENT in move.carries:
-            self.hand += visited
-        else:  # what was added on the way stays where it was added
-            last = visited[-1][1] if move.offset > 0 else visited[-1][0]
-            self.hand = [(last, last)]
-        self.at = move.offset if OWN_TEXT in move.carries else self.at + move.offset * times
+            self.followed.append((move.offset, times))
+            behind = come - _length(self.followed) + (times - 1 if move.carries != (GRADIENT,) else 0)
+            if behind < lag:
+                yield f"a gradient leaves for {move.offset:+d} before the text that it is made of is looked at"
+        if OWN_TEXT in move.carries:
+            self.seen += [(move.offset, move.offset)] * min(times, 2)
+            self.at = move.offset
+        elif TEXT in move.carries:
+            self.seen += _visited(self.at, move.offset, times)
+            self.at += move.offset * times
+        if move.carries != (GRADIENT,):
+            self.hops.append((move.offset, times))
+
+    def comes_home(self, offset: int, world_size: int) -> bool:
+        """Tell whether the gradient has gone all the way of its text, and this move brings it to its owner."""
+        if not self.hops or self.is_home or (self.at + offset) % world_size:
+            return False
+        return _way(self.followed, world_size) == _way(_without_first(self.hops), world_size)
 
 
-def _visited(start: int, offset: int, times: int, world_size: int) -> list[Places]:
+def _length(hops: Iterable[tuple[int, int]]) -> int:
+    return sum(times for _, times in hops)
+
+
+def _without_first(hops: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    (offset, times), *others = hops
+    return [(offset, times - 1), *others]
+
+
+def _way(hops: Iterable[tuple[int, int]], world_size: int) -> list[tuple[int, int]]:
+    """Return a way modulo W, equal hops in a row together."""
+    way: list[tuple[int, int]] = []
+    for offset, times in ((offset % world_size, times) for offset, times in hops if times):
+        if way and way[-1][0] == offset:
+            times += way.pop()[1]
+        way.append((offset, times))
+    return way
+
+
+def _visited(start: int, offset: int, times: int) -> list[Places]:
     """Return the places that moves come to: an interval for steps of one, else the places one by one."""
     if abs(offset) == 1:
         ends = start + offset, start + offset * times
         return [(min(ends), max(ends))]
-    places = (start + offset * (count + 1) for count in range(min(times, world_size + 1)))
-    return [(place, place) for place in places]
-
-
-def _along_streams(
-    plan: Plan, forward: Sequence[Run], backward: Sequence[Run], faults: list[str]
-) -> tuple[list[Places], list[Places]]:
-    """Follow rank 0's block through moves; return where it is seen, and from where shares of its gradient come home."""
-    streams: dict[str, _Stream] = defaultdict(_Stream)
-    home: list[Places] = []
-    for move, times in ((move, run.times) for run in forward for move in _moves(run.hop)):
-        if TEXT in move.carries or OWN_TEXT in move.carries:
-            streams[move.towards].go(move, times, plan.world_size)
-            continue
-        arriving = [s for s in streams.values() if s.hand and (s.at + move.offset) % plan.world_size == 0]
-        if not arriving or times > 1:
-            faults.append(f"a gradient is sent {move.offset:+d} places, {times} times, and comes to no owner for it")
-        for stream in arriving:
-            home += stream.hand
-            stream.hand = []
-    seen = [places for stream in streams.values() for places in stream.seen]
-    if plan.memory == "autograd" and plan.text_grad:
-        faults += _not_undone(forward, backward, plan.world_size)
-        home = seen  # each hop undone, from the last to the first, gathers a share wherever the text was seen
-    return seen, home
+    return [(place, place) for place in (start + offset * (count + 1) for count in range(times))]
 
 
 def _not_undone(forward: Sequence[Run], backward: Sequence[Run], world_size: int) -> Iterator[str]:
@@ -159,7 +239,7 @@ def _not_undone(forward: Sequence[Run], backward: Sequence[Run], world_size: int
         yield f"backward has {sum(t for _, t in back)} hops and forward {sum(t for _, t in there)}"
         return
     for hop, (came, goes) in _aligned(there, back):
-        offsets = [-move.offset % world_size for move in _moves(came) if move.towards != "home"]
+        offsets = [-move.offset % world_size for move in _moves(came)]
         if offsets != [move.offset % world_size for move in _moves(goes)]:
             yield f"hop {hop} of backward does not send gradients back where their texts came from: {goes}"
         elif any(move.carries != (GRADIENT,) for move in _moves(goes)):
@@ -174,12 +254,21 @@ def _aligned(one: Sequence[tuple[Hop, int]], other: Sequence[tuple[Hop, int]]) -
 
 
 def _moves(hop: Hop) -> tuple[Move, ...]:
-    if isinstance(hop, Collective):
-        raise ValueError(f"bidir and shift are made of moves alone; got {hop}: prove a mixed schedule hop by hop")
+    assert not isinstance(hop, Collective), "collectives have been taken out"
     return hop
 
 
 # ------------------------------------------------------------------ blocks in collectives
+def _prove_collectives(plan: Plan, forward: Sequence[Run], backward: Sequence[Run], faults: list[str]) -> None:
+    """Each rank's block is shown once (to the rank itself, too), and its gradient brought home once."""
+    everyone = range(plan.world_size if plan.world_size > 1 else 0)  # one rank alone sends nothing
+    asked_for = everyone if plan.text_grad else range(0)
+    seen = _through_collectives(forward, TEXT, plan.world_size, faults)
+    home = _through_collectives(backward, GRADIENT, plan.world_size, faults)
+    faults += _not_each_once("a block is seen", seen, everyone, plan.world_size)
+    faults += _not_each_once("the gradient of a block comes home", home, asked_for, plan.world_size)
+
+
 def _through_collectives(runs: Sequence[Run], word: str, world_size: int, faults: list[str]) -> list[Places]:
     """Return whose blocks collectives show (or whose gradients they bring home), by the owner's rank.
 
@@ -230,18 +319,21 @@ def _modulo(found: Iterable[Places], world_size: int) -> Iterator[Places]:
 def _waits(runs: Iterable[Run], posted: Callable[[Sequence[Move]], list[list[Post]]], world_size: int) -> list[str]:
     """Say which hops never end. All ranks stand at the same group, so it ends if its sends and receives match."""
     faults: list[str] = []
-    for group in (group for run in runs for group in posted(_moves(run.hop))):
-        ends: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    hops = [run.hop for run in runs if not isinstance(run.hop, Collective)]
+    for group in (group for hop in hops for group in posted(hop)):
+        ends: dict[int, tuple[list[Move], list[Move]]] = defaultdict(lambda: ([], []))
         for post in group:
             places = post.peer if post.kind == "send" else -post.peer
-            ends[places % world_size][post.kind == "recv"].append(post.blocks)
+            ends[places % world_size][post.kind == "recv"].append(post.move)
         for places, (sent, received) in ends.items():
             if places == 0:
                 faults.append("a rank sends to itself")
-            elif sent != received:
+            elif len(sent) != len(received):
                 length = world_size // math.gcd(world_size, places)
                 faults.append(
                     f"a cycle of {length} ranks waits for ever: each sends {len(sent)} messages {places} places on "
                     f"and posts {len(received)} receives for them"
                 )
+            elif sent != received:
+                faults.append(f"messages to the rank {places} places on are taken for each other: {sent}")
     return faults

@@ -14,6 +14,7 @@ import msgspec
 
 from siglip_verify.case import DType, Exchange
 from siglip_verify.errors import UsageError
+from siglip_verify.plan import Memory
 from siglip_verify.simulate.cluster import Cluster
 from siglip_verify.simulate.collectives import Algorithm
 from siglip_verify.simulate.compute import MemoryMode
@@ -23,13 +24,20 @@ SIMULATION_SCHEMA_VERSION = 1
 
 
 class Form(msgspec.Struct, frozen=True, order=True):
-    """An exchange and what it keeps in memory: what one chooses."""
+    """An exchange, what it keeps in memory, and whether hops leave before blocks are looked at: what one chooses."""
 
     exchange: Exchange
     memory: MemoryMode
+    overlap: bool = False
 
     def __str__(self) -> str:
-        return self.exchange if self.memory == "autograd" else f"{self.exchange} {self.memory}"
+        said = [self.exchange, self.memory * (self.memory != "autograd"), "overlap" * self.overlap]
+        return " ".join(filter(None, said))
+
+    @property
+    def kept(self) -> Memory:
+        """What the loss is asked to keep, and the plan knows: a chunk_size changes no message."""
+        return "autograd" if self.memory == "chunked" else self.memory
 
 
 class PhaseCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +65,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """One step of one form at one world size, a rank.
 
     Attributes:
-        form: Exchange and memory.
+        form: Exchange, memory and overlap.
         world_size: W.
         forward, backward: The phases.
         sends: Messages from the plan.
@@ -126,9 +134,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         cluster: Where.
         batch, dim: b rows a rank, d.
         dtype: Of the features.
-        chunk_size: Rows of logits held at once where memory is chunked or constant; 0 is what fits a cache.
+        chunk_size: Rows of logits held at once where memory is not autograd; 0 is what fits a cache.
         collective: How collectives are done; None is the fastest for each.
-        overlap: Whether hops are under way while blocks are computed, which the loss does not do today.
     """
 
     cluster: Cluster
@@ -137,7 +144,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     dtype: DType = "bfloat16"
     chunk_size: int = 0
     collective: Algorithm | None = None
-    overlap: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch", self.batch, 1), ("dim", self.dim, 1), ("chunk_size", self.chunk_size, 0)):

@@ -17,9 +17,11 @@ from siglip_verify.case import EXCHANGES
 from siglip_verify.claims import STATEMENTS, Lab, Statement, blocks, check_claims, cost, hops, softmax_beside, trained
 from siglip_verify.claims.hops import Hops, Simplicity, hops_of
 from siglip_verify.claims.ledger import row_of
+from siglip_verify.claims.result import Ledger
 from siglip_verify.claims.softmax_beside import Felt, Holding
 from siglip_verify.claims.trained import Pair
 from siglip_verify.errors import UsageError
+from siglip_verify.report import claims as claims_report
 from siglip_verify.world import WorldError, Worlds
 
 pytestmark = pytest.mark.xdist_group("claims")
@@ -94,7 +96,7 @@ def test_modelled_answers_are_those_of_the_simulation_with_its_figures(worlds: W
     ):
         finding = row_of(STATEMENTS[name], of).finding
         assert (finding.answer, finding.because) == (claim.answer, claim.because)
-        assert len(finding.figures) == sum(len(figure.values) for figure in claim.figures)
+        assert len(finding.figures) == sum(2 if figure.overlap else 4 for figure in claim.figures)  # bidir, shift
         turned = {HOLDS: NOT, CONDITION: HOLDS, NOT: CONDITION}[claim.answer]
         assert cost.finding_of(msgspec.structs.replace(claim, answer=turned)).answer == turned
     assert all(each.longer > -1 for each in cost.measure_shift(of))
@@ -230,6 +232,16 @@ def test_the_page_has_every_statement_as_it_is_checked_today() -> None:
     for statement in STATEMENTS.values():
         for words in (statement.says, statement.how, statement.source):
             assert words in text, f"{statement.id}: make claims writes docs/claims.md again"
+
+
+def test_every_figure_of_the_page_that_is_modelled_is_what_the_model_says_today() -> None:
+    """Steps and memory of all exchanges at large W: nothing is measured, so the page cannot be off by noise."""
+    page = {section.split("\n")[0]: section for section in PAGE.read_text().split("\n## ")}
+    modelled = Lab(None)  # type: ignore[arg-type]  # there is nothing to run
+    for name in ("bidir-most-efficient", "shift-slightly-slower", "reduce-less-efficient", "gather-most-memory"):
+        row = row_of(STATEMENTS[name], modelled)
+        section = claims_report.markdown(Ledger(rows=(row,), environment={}, elapsed_s=0)).split("\n## ")[1]
+        assert page[row.says].strip() == section.rpartition("\nEnvironment")[0].strip(), f"{name}: make claims"
 
 
 @pytest.mark.long

@@ -25,12 +25,23 @@ FORMS = [
     ("bidir", "constant", 12),
     ("shift", "constant", 12),
     ("bidir", "constant", 0),
+    ("bidir", "recompute", 12),
+    ("shift", "recompute", 0),
 ]
+OVERLAPPED = [
+    *((exchange, memory, 12) for exchange in ("bidir", "shift") for memory in ("chunked", "constant", "recompute")),
+    ("shift", "autograd", 0),
+    ("bidir", "constant", 0),
+]
+with_and_without_overlap = pytest.mark.parametrize(
+    ("exchange", "memory", "chunk_size", "overlap"),
+    [*((*form, False) for form in FORMS), *((*form, True) for form in OVERLAPPED)],
+)
 
 
-def options(exchange: str, memory: str, chunk_size: int) -> dict[str, object]:
-    kept = "constant" if memory == "constant" else "autograd"
-    return {"dist_impl": exchange, "memory": kept, "chunk_size": chunk_size}
+def options(exchange: str, memory: str, chunk_size: int, overlap: bool) -> dict[str, object]:
+    kept = "autograd" if memory == "chunked" else memory
+    return {"dist_impl": exchange, "memory": kept, "chunk_size": chunk_size, "overlap": overlap}
 
 
 def difference(small: list[Operations], large: list[Operations], blocks: int) -> list[tuple[float, float, float]]:
@@ -47,16 +58,21 @@ def difference(small: list[Operations], large: list[Operations], blocks: int) ->
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("memory", "chunk_size"), [("autograd", 0), ("chunked", 12), ("constant", 0), ("constant", 12), ("chunked", B)]
+    ("memory", "chunk_size", "overlap"),
+    [
+        *(("autograd", 0, False), ("chunked", 12, False), ("chunked", B, False), ("autograd", 0, True)),
+        *(("constant", 0, False), ("constant", 12, False), ("constant", 12, True)),
+        *(("recompute", 0, False), ("recompute", 12, True)),
+    ],
 )
-def test_one_block_more_takes_what_the_loss_does(memory: str, chunk_size: int, dtype: str) -> None:
+def test_one_block_more_takes_what_the_loss_does(memory: str, chunk_size: int, overlap: bool, dtype: str) -> None:
     rows = rows_at_once(memory, B, chunk_size)
     small, large = (
-        operations_of(world_size, B, D, DTYPES[dtype], rows * B, **options("bidir", memory, chunk_size))
+        operations_of(world_size, B, D, DTYPES[dtype], rows * B, **options("bidir", memory, chunk_size, overlap))
         for world_size in (5, 7)
     )
     seen = difference(small, large, blocks=2)
-    modelled = block_work(memory, B, D, dtype, chunk_size)
+    modelled = block_work(memory, B, D, dtype, chunk_size, overlap=overlap)
     assert seen == [pytest.approx(tuple(work)) for work in modelled]
 
 
@@ -86,38 +102,38 @@ def test_a_dtype_that_the_cluster_does_not_know_is_named() -> None:
 
 
 # ------------------------------------------------------------------ memory
-@pytest.mark.parametrize(("exchange", "memory", "chunk_size"), FORMS)
+@with_and_without_overlap
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_what_is_kept_until_backward_is_what_the_loss_keeps(
-    exchange: str, memory: str, chunk_size: int, dtype: str
+    exchange: str, memory: str, chunk_size: int, overlap: bool, dtype: str
 ) -> None:
     """To the byte, but for a few scalars."""
     for world_size in (2, 5):
-        held = held_by(world_size, B, D, DTYPES[dtype], **options(exchange, memory, chunk_size))
-        model = cost(exchange, memory, chunk_size, dtype, world_size)
+        held = held_by(world_size, B, D, DTYPES[dtype], **options(exchange, memory, chunk_size, overlap))
+        model = cost(exchange, memory, chunk_size, overlap, dtype, world_size)
         sums = 2 * B * D * 4 if memory == "constant" else 0  # what backward multiplies: gradients, whatever W is
         assert held.kept == pytest.approx(model.text_bytes + model.logit_bytes + model.image_bytes + sums, abs=64)
 
 
-@pytest.mark.parametrize(("exchange", "memory", "chunk_size"), FORMS)
+@with_and_without_overlap
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_peak_is_an_upper_bound_that_grows_as_the_losss_does(
-    exchange: str, memory: str, chunk_size: int, dtype: str
+    exchange: str, memory: str, chunk_size: int, overlap: bool, dtype: str
 ) -> None:
     seen, modelled = [], []
-    for world_size in (5, 7):
-        held = held_by(world_size, B, D, DTYPES[dtype], **options(exchange, memory, chunk_size))
+    for world_size in (7, 9):  # with overlap both ways, all that can be under way is so from W = 7 on
+        held = held_by(world_size, B, D, DTYPES[dtype], **options(exchange, memory, chunk_size, overlap))
         seen.append(max(held.forward, held.backward))
-        modelled.append(cost(exchange, memory, chunk_size, dtype, world_size).peak_bytes)
+        modelled.append(cost(exchange, memory, chunk_size, overlap, dtype, world_size).peak_bytes)
     assert modelled[1] - modelled[0] == seen[1] - seen[0]
     assert all(bytes_seen <= bound * 1.01 for bytes_seen, bound in zip(seen, modelled, strict=True))
     block = B * D * DTYPES[dtype].itemsize
     assert all(bound <= bytes_seen * 1.01 + 8 * block for bytes_seen, bound in zip(seen, modelled, strict=True))
 
 
-def cost(exchange: str, memory: str, chunk_size: int, dtype: str, world_size: int):  # type: ignore[no-untyped-def]
+def cost(exchange: str, memory: str, chunk_size: int, overlap: bool, dtype: str, world_size: int):  # type: ignore[no-untyped-def]
     setup = Setup(cluster=PRESETS["h100-ib"], batch=B, dim=D, dtype=dtype)
-    return memory_cost(planned_step(setup, Form(exchange, memory), world_size), memory, dtype, chunk_size)
+    return memory_cost(planned_step(setup, Form(exchange, memory, overlap), world_size), memory, dtype, chunk_size)
 
 
 def test_gather_holds_twice_its_texts_at_the_end_of_backward_and_that_shows_only_without_logits() -> None:

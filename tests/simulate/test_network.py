@@ -25,7 +25,7 @@ from siglip_verify.simulate.rounds import Loop, Program, Round, Transfer, comput
 from siglip_verify.simulate.sharing import Links
 
 EXACT = 1e-9
-RINGS = [("bidir", "autograd"), ("shift", "autograd"), ("bidir", "constant"), ("shift", "constant")]
+RINGS = [(exchange, memory) for exchange in ("bidir", "shift") for memory in ("autograd", "constant", "recompute")]
 COMPUTE = Compute(tflops_per_s={"float32": 1.0}, memory_gbytes_per_s=1.0, operation_us=1.0)
 
 
@@ -52,8 +52,8 @@ def cluster(
 def ring_program(
     exchange: str, memory: str, world_size: int, phase: str, block: BlockTime, *, overlap: bool = False
 ) -> Program:
-    planned = plan(exchange, world_size, 100, 50, 4, memory=memory)
-    return phase_program(planned, phase, block, call_s=2e-6, collective_s={}, overlap=overlap)
+    planned = plan(exchange, world_size, 100, 50, 4, memory=memory, overlap=overlap)
+    return phase_program(planned, phase, block, call_s=2e-6, collective_s={})
 
 
 @st.composite
@@ -147,7 +147,7 @@ def test_a_message_that_ends_leaves_its_share_to_the_others() -> None:
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("world_size", [*range(2, 10), 33])
 def test_autograd_rings_on_one_host_take_what_the_formulas_say(exchange: str, overlap: bool, world_size: int) -> None:
-    """The formulas of docs/simulate.md, written down once more: hops of one or two blocks, W blocks to compute."""
+    """Hops of one or two blocks, W blocks to compute; in forward overlap hides what the longer of the two hides."""
     block = BlockTime(forward=7e-6, backward=9e-6)
     one, two = (2e-6 + 3e-6 + blocks * 100 * 50 * 4 / 100e9 for blocks in (1, 2))
     for phase, seconds in zip(PHASES, block, strict=True):
@@ -155,7 +155,7 @@ def test_autograd_rings_on_one_host_take_what_the_formulas_say(exchange: str, ov
             single, double = world_size - 1, 0
         else:
             single, double = (world_size - 1) % 2, (world_size - 1) // 2
-        if overlap:
+        if overlap and phase == "forward":
             brings = [2] * double + [1] * single
             hops = [two] * double + [one] * single
             beside = [1, *brings[:-1]]
@@ -169,6 +169,48 @@ def test_autograd_rings_on_one_host_take_what_the_formulas_say(exchange: str, ov
         assert lockstep.seconds(fabric, program) == pytest.approx(expected, rel=EXACT)
         assert engine.seconds(fabric, program) == pytest.approx(expected, rel=EXACT)
         assert computing_s(program) == pytest.approx(world_size * seconds, rel=EXACT)
+
+
+@pytest.mark.parametrize("exchange", ["bidir", "shift"])
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("world_size", [*range(2, 10), 33, 34])
+@pytest.mark.parametrize("seconds", [0.0, 1e-6, 7e-6, 3e-5])
+def test_gradients_that_travel_with_their_texts_take_what_the_formula_says(
+    exchange: str, overlap: bool, world_size: int, seconds: float
+) -> None:
+    """Written down from `loss/stream.py`, hop for hop: a text goes n places, a gradient one or two hops behind it.
+
+    Hop k sends the text if k <= n and the gradient if k > 1 (2 with overlap); the last brings it home. The blocks that
+    hop k - 1 brought are computed before it leaves, with overlap while it is under way; the own one during the first.
+    """
+    lag = int(overlap)
+    streams = [world_size - 1] if exchange == "shift" else [world_size // 2, (world_size - 1) // 2]
+    expected, arrived = 0.0, 1
+    for k in range(1, max(streams) + lag + 2):
+        under_way = [n for n in streams if n and k <= n + lag + 1]
+        messages = sum((k <= n) + (k > 1 + lag) for n in under_way)
+        hop = 2e-6 + 3e-6 + messages * 100 * 50 * 4 / 100e9 if messages else 0.0
+        expected += max(hop, arrived * seconds) if overlap or k == 1 else arrived * seconds + hop
+        arrived = sum(k <= n for n in under_way)
+    fabric = Fabric(cluster(ranks_per_host=64), world_size)
+    for memory, phase in (("constant", "forward"), ("recompute", "backward")):
+        program = ring_program(exchange, memory, world_size, phase, BlockTime(seconds, seconds), overlap=overlap)
+        assert lockstep.seconds(fabric, program) == pytest.approx(expected, rel=EXACT)
+        assert engine.seconds(fabric, program) == pytest.approx(expected, rel=EXACT)
+        assert computing_s(program) == pytest.approx(world_size * seconds, rel=EXACT)
+
+
+def test_backward_of_overlapped_autograd_begins_with_the_blocks_of_two_hops() -> None:
+    """As torch undoes it (seen in the order of the loss's operations): the hop of the last block leaves after both."""
+
+    def after(overlap: bool) -> list[float]:
+        program = ring_program("shift", "autograd", 4, "backward", BlockTime(0.0, 1.0), overlap=overlap)
+        rounds = [each for loop in program for each in loop.rounds * loop.times]
+        first_hop = next(place for place, each in enumerate(rounds) if each.transfers)
+        return [sum(each.after_s for each in rounds[:first_hop]), *(each.after_s for each in rounds[first_hop:])]
+
+    assert after(overlap=False) == [1, 1, 1, 1]
+    assert after(overlap=True) == [2, 1, 1, 0]
 
 
 @examples(60)

@@ -18,19 +18,33 @@ from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siglip_verify.plan import Collective, Hop, Move, Plan, Run, closed_form, lower_bound_bytes, plan
-from siglip_verify.simulate.proof import GRADIENT, OWN_TEXT, TEXT, Post, prove, together
+from siglip_verify.plan import (
+    GRADIENT,
+    SHAPES,
+    TEXT,
+    UPSTREAM,
+    Collective,
+    Hop,
+    Move,
+    Plan,
+    Run,
+    closed_form,
+    has_form,
+    lower_bound_bytes,
+    plan,
+)
+from siglip_verify.simulate.proof import OWN_TEXT, Post, prove, together
 
 FORMS = [
-    ("bidir", "autograd"),
-    ("shift", "autograd"),
-    ("reduce", "autograd"),
-    ("gather", "autograd"),
-    ("bidir", "constant"),
-    ("shift", "constant"),
+    (exchange, memory, overlap)
+    for exchange in ("bidir", "shift", "reduce", "gather")
+    for memory in ("autograd", "constant", "recompute")
+    for overlap in (False, True)
+    if has_form(exchange, memory=memory, overlap=overlap)
 ]
 RINGS = [form for form in FORMS if form[0] in ("bidir", "shift")]
-by_form = pytest.mark.parametrize(("exchange", "memory"), FORMS)
+by_form = pytest.mark.parametrize(("exchange", "memory", "overlap"), FORMS)
+by_ring = pytest.mark.parametrize(("exchange", "memory", "overlap"), RINGS)
 DRAWN = random.Random(7)
 BEYOND = sorted(
     {2**power + near for power in range(12, 17) for near in (-1, 0, 1)}
@@ -40,27 +54,36 @@ BEYOND = sorted(
 
 # ------------------------------------------------------------------ the proofs
 @by_form
-def test_every_schedule_to_4096_ranks_is_proved(exchange: str, memory: str) -> None:
+def test_every_schedule_to_4096_ranks_is_proved(exchange: str, memory: str, overlap: bool) -> None:
     for world_size in range(1, 4097):
-        proof = prove(plan(exchange, world_size, 1, 1, 1, memory=memory))
+        proof = prove(plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap))
         assert proof.holds, proof
 
 
 @by_form
-def test_schedules_of_up_to_65536_ranks_are_proved(exchange: str, memory: str) -> None:
-    for world_size in BEYOND:
-        for text_grad in (True, False):
-            proof = prove(plan(exchange, world_size, 1, 1, 1, memory=memory, text_grad=text_grad))
-            assert proof.holds, proof
+def test_schedules_of_up_to_65536_ranks_are_proved(exchange: str, memory: str, overlap: bool) -> None:
+    """With what ranks agree on and compare beside the exchange, too: all sizes in turn, few in every way."""
+    ways = [(text_grad, agrees) for text_grad in (True, False) for agrees in (True, False)]
+    for number, world_size in enumerate([*range(1, 34), *BEYOND]):
+        for text_grad, agrees in ways if world_size < 34 else [ways[number % 4]]:
+            planned = plan(
+                *(exchange, world_size, 1, 1, 1),
+                memory=memory,
+                overlap=overlap,
+                text_grad=text_grad,
+                agrees=agrees,
+                compares=agrees and memory == "constant",
+            )
+            assert prove(planned).holds, prove(planned)
 
 
-@pytest.mark.parametrize(("exchange", "memory"), RINGS)
-def test_rings_send_no_more_than_must_be_sent(exchange: str, memory: str) -> None:
-    """Nothing twice: a block and a gradient for each other rank, which is the lower bound."""
-    for world_size in [*range(2, 300), *BEYOND]:
-        planned = plan(exchange, world_size, 3, 5, 4, memory=memory)
+@by_ring
+def test_rings_send_no_more_than_must_be_sent(exchange: str, memory: str, overlap: bool) -> None:
+    """Nothing twice: a block and a gradient for each other rank, which is the lower bound; texts again to recompute."""
+    for world_size in [*range(2, 300), *BEYOND[::10]]:
+        planned = plan(exchange, world_size, 3, 5, 4, memory=memory, overlap=overlap)
         sent = sum(closed_form(planned, phase).payload_bytes for phase in ("forward", "backward"))
-        assert sent == 2 * lower_bound_bytes(world_size, 3, 5, 4)
+        assert sent == (3 if memory == "recompute" else 2) * lower_bound_bytes(world_size, 3, 5, 4)
 
 
 # ------------------------------------------------------------------ a world that does what the plan says
@@ -68,11 +91,17 @@ def shows_and_brings_home(planned: Plan) -> bool:
     """Run a plan on W ranks; return whether all saw all others once and every gradient came home once from each."""
     ranks = range(planned.world_size)
     others = {rank: Counter(other for other in ranks if other != rank) for rank in ranks}
+    nothing = {rank: Counter[int]() for rank in ranks}
+    backward = planned.hops("backward")
     try:
-        seen, home = _run(planned)
+        seen, home, trail = _run(planned, "forward")
+        if planned.memory == "autograd" and planned.text_grad:
+            return seen == others and home == nothing and _undo(planned, trail) == others
+        if planned.memory == "recompute" and planned.text_grad:
+            return seen == others and home == nothing and _run(planned, "backward")[:2] == (others, others)
     except LookupError:  # something is sent that the sender does not have, or that nobody expects
         return False
-    return seen == others and (home == others or not planned.text_grad)
+    return seen == others and home == (others if planned.text_grad else nothing) and not backward
 
 
 Counters = dict[int, Counter[int]]
@@ -80,38 +109,62 @@ Owners = defaultdict[int, list[int]]
 Trail = tuple[Owners, Owners]  # of one hop: whose texts left each rank, and whose came, by move
 
 
-def _run(planned: Plan) -> tuple[Counters, Counters]:
+@dataclasses.dataclass
+class Waiting:
+    """A text that a rank has not yet sent a gradient for: whose, in which hop it came, and the shares that came."""
+
+    owner: int
+    hop: int
+    shares: Counter[int]
+
+
+def _run(planned: Plan, phase: str) -> tuple[Counters, Counters, list[Trail]]:
     """Return, for each rank, whose blocks it saw, and whose shares of its own block's gradient it received."""
-    size = planned.world_size
-    hand = {(rank, way): (rank, Counter[int]()) for rank in range(size) for way in ("right", "left")}
+    size, lag = planned.world_size, int(planned.overlap)
+    here = {(rank, way): rank for rank in range(size) for way in ("right", "left")}
+    waiting: dict[tuple[int, str], list[Waiting]] = {place: [] for place in here}
     seen: Counters = {rank: Counter() for rank in range(size)}
     home: Counters = {rank: Counter() for rank in range(size)}
     trail: list[Trail] = []
-    for hop in planned.hops("forward"):
+
+    def added_up(rank: int, way: str, hop: int) -> tuple[int, Counter[int]]:
+        """Take the gradient that has been here longest, with this rank's share."""
+        if not waiting[rank, way] or waiting[rank, way][0].hop >= hop - lag:
+            raise LookupError("a gradient is sent of a text that nobody has looked at")
+        each = waiting[rank, way].pop(0)
+        return each.owner, each.shares + Counter([rank])
+
+    for number, hop in enumerate(planned.hops(phase)):
         left, arrived = Owners(list), Owners(list)
         mail = []
         for move in _moves(hop):  # in the order of the moves, as receives are posted
             for rank in range(size):
                 dst = (rank + move.offset) % size
                 if move.towards == "home":
-                    way = next((w for w in ("right", "left") if hand[rank, w][0] == dst and hand[rank, w][1]), None)
-                    if way is None:
+                    ways = [w for w in ("right", "left") if waiting[rank, w] and waiting[rank, w][0].owner == dst]
+                    if not ways:
                         raise LookupError("no gradient for that rank")
-                    home[dst] += hand[rank, way][1]
-                    hand[rank, way] = (dst, Counter())
-                else:
-                    owner, shares = hand[rank, move.towards]
-                    owner = rank if OWN_TEXT in move.carries else owner
+                    home[dst] += added_up(rank, ways[0], number + lag)[1]  # which waits until it is looked at
+                    continue
+                gradient = added_up(rank, move.towards, number) if GRADIENT in move.carries else None
+                owner = None
+                if move.carries != (GRADIENT,):
+                    owner = rank if OWN_TEXT in move.carries else here[rank, move.towards]
                     left[rank].append(owner)
-                    mail.append((dst, move.towards, owner, shares if GRADIENT in move.carries else Counter[int]()))
-        for dst, way, owner, shares in mail:
-            seen[dst][owner] += 1
-            arrived[dst].append(owner)
-            hand[dst, way] = (owner, shares + Counter([dst]))
+                mail.append((dst, move.towards, owner, gradient))
+        for dst, way, owner, gradient in mail:
+            if owner is not None:
+                seen[dst][owner] += 1
+                arrived[dst].append(owner)
+                here[dst, way] = owner
+                waiting[dst, way].append(Waiting(owner, number, Counter()))
+            if gradient is not None:
+                places = [each for each in waiting[dst, way] if each.owner == gradient[0]]
+                if not places:
+                    raise LookupError("a gradient comes of a text that is not here")
+                places[0].shares += gradient[1]
         trail.append((left, arrived))
-    if planned.memory == "autograd" and planned.text_grad:
-        home = _undo(planned, trail)
-    return seen, home
+    return seen, home, trail
 
 
 def _undo(planned: Plan, trail: list[Trail]) -> Counters:
@@ -196,10 +249,10 @@ CHANGES: dict[str, Callable[[Hop], list[Hop]]] = {
 @examples(400)
 @given(st.data(), st.sampled_from(RINGS), st.integers(2, 11), st.sampled_from([*CHANGES, "none"]))
 def test_the_proof_says_what_a_world_of_ranks_shows(
-    data: st.DataObject, form: tuple[str, str], world_size: int, change: str
+    data: st.DataObject, form: tuple[str, str, bool], world_size: int, change: str
 ) -> None:
-    planned = plan(form[0], world_size, 1, 1, 1, memory=form[1])
-    phase = data.draw(st.sampled_from(["forward", "backward"] if form[1] == "autograd" else ["forward"]))
+    planned = plan(form[0], world_size, 1, 1, 1, memory=form[1], overlap=form[2])
+    phase = data.draw(st.sampled_from(["forward", "backward"] if form[1] != "constant" else ["forward"]))
     hops = list(planned.hops(phase))
     where = data.draw(st.integers(0, len(hops) - 1))
     if change in CHANGES:
@@ -209,16 +262,18 @@ def test_the_proof_says_what_a_world_of_ranks_shows(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(("exchange", "memory"), RINGS)
+@by_ring
 @pytest.mark.parametrize("world_size", [6, 7, 4096])
-def test_a_planted_fault_in_a_middle_hop_is_refused(change: str, exchange: str, memory: str, world_size: int) -> None:
-    planned = plan(exchange, world_size, 1, 1, 1, memory=memory)
+def test_a_planted_fault_in_a_middle_hop_is_refused(
+    change: str, exchange: str, memory: str, overlap: bool, world_size: int
+) -> None:
+    planned = plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap)
     hops = list(planned.hops("forward"))
     middle = len(hops) // 2
     hops[middle : middle + 1] = CHANGES[change](hops[middle])
     wrong = altered(planned, "forward", hops)
     proof = prove(wrong)
-    if wrong.hops("forward") == planned.hops("forward"):  # autograd's texts carry no gradient that could be forgotten
+    if wrong.hops("forward") == planned.hops("forward"):  # these texts carry no gradient that could be forgotten
         assert proof.holds
     else:
         assert not proof.holds
@@ -231,6 +286,8 @@ def test_a_planted_fault_in_a_middle_hop_is_refused(change: str, exchange: str, 
         ("constant", "forward", lambda hops: hops[:-1]),
         ("autograd", "backward", lambda hops: hops[:-1]),
         ("autograd", "backward", lambda hops: ()),
+        ("recompute", "backward", lambda hops: hops[:-1]),
+        ("recompute", "backward", lambda hops: ()),
     ],
 )
 def test_a_gradient_that_is_not_sent_home_is_refused(
@@ -261,29 +318,68 @@ def test_a_wrong_list_of_collectives_is_refused(
     assert not prove(altered(planned, phase, hops(planned.hops(phase)))).holds
 
 
+@by_form
+@pytest.mark.parametrize("text_grad", [True, False])
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+@pytest.mark.parametrize("carries", [(GRADIENT,), (TEXT,), (UPSTREAM,), (SHAPES,)])
+def test_a_hop_that_nothing_asks_for_is_refused(
+    exchange: str, memory: str, overlap: bool, text_grad: bool, phase: str, carries: tuple[str, ...]
+) -> None:
+    """Such as one hop more in the backward of constant memory."""
+    planned = plan(exchange, 8, 1, 1, 1, memory=memory, overlap=overlap, text_grad=text_grad)
+    for extra in ((Move(1, "right", carries),), Collective("all_gather", 1, carries)):
+        for hops in ((*planned.hops(phase), extra), (extra, *planned.hops(phase))):
+            assert not prove(altered(planned, phase, hops)).holds
+
+
+@by_form
+def test_ranks_agree_first_and_compare_along_one_ring(exchange: str, memory: str, overlap: bool) -> None:
+    compares = memory == "constant"
+    planned = plan(exchange, 8, 1, 1, 1, memory=memory, overlap=overlap, agrees=True, compares=compares)
+    assert prove(planned).holds
+    first, *others = planned.hops("forward")
+    for wrong in (others, [*others, first], [first, first, *others]):
+        assert not prove(altered(planned, "forward", wrong)).holds
+    for offset, holds in ((1, True), (3, True), (2, False), (4, False)) if compares else ():
+        compared = (Move(offset, "right", (UPSTREAM,)),)
+        assert prove(altered(planned, "backward", [compared])).holds == holds
+        assert not prove(altered(planned, "backward", [compared, compared])).holds
+
+
+@by_ring
+def test_a_gradient_that_cannot_lag_is_refused_with_overlap(exchange: str, memory: str, overlap: bool) -> None:
+    """The schedule without overlap is right, but lets no hop leave before the blocks of the last are looked at."""
+    in_turn = plan(exchange, 9, 1, 1, 1, memory=memory)
+    claimed = dataclasses.replace(in_turn, overlap=True)
+    hops = {phase: in_turn.hops(phase) for phase in ("forward", "backward")}
+    fields = {field.name: getattr(claimed, field.name) for field in dataclasses.fields(Plan)}
+    assert prove(Altered(**fields, altered=hops)).holds == (memory == "autograd")
+
+
 # ------------------------------------------------------------------ waiting
 def blocking(hop: Sequence[Move]) -> list[list[Post]]:
     """Send, wait, then receive: what a ring of blocking calls does."""
     return [[post for post in together(hop)[0] if post.kind == kind] for kind in ("send", "recv")]
 
 
-@pytest.mark.parametrize(("exchange", "memory"), RINGS)
+@by_ring
 @pytest.mark.parametrize("world_size", [2, 3, 4096])
-def test_a_blocking_ring_waits_for_ever(exchange: str, memory: str, world_size: int) -> None:
-    planned = plan(exchange, world_size, 1, 1, 1, memory=memory)
+def test_a_blocking_ring_waits_for_ever(exchange: str, memory: str, overlap: bool, world_size: int) -> None:
+    planned = plan(exchange, world_size, 1, 1, 1, memory=memory, overlap=overlap)
     assert prove(planned).holds
     faults = prove(planned, posted=blocking).faults
     assert any(f"a cycle of {world_size} ranks waits for ever" in fault for fault in faults)
 
 
 def test_receives_in_another_order_than_sends_to_one_rank_are_refused() -> None:
-    """At W = 4 the second hop of bidir in constant memory sends two messages of two sizes to the same rank."""
+    """At W = 4 one hop of bidir in constant memory sends two messages to the same rank, with overlap of one size."""
 
     def crossed(hop: Sequence[Move]) -> list[list[Post]]:
         posts = together(hop)[0]
         return [posts[: len(hop)] + posts[: len(hop) - 1 : -1]]
 
-    assert prove(plan("bidir", 4, 1, 1, 1, memory="constant"), posted=crossed).faults
+    for overlap in (False, True):
+        assert prove(plan("bidir", 4, 1, 1, 1, memory="constant", overlap=overlap), posted=crossed).faults
     assert prove(plan("bidir", 5, 1, 1, 1, memory="constant"), posted=crossed).holds
 
 
@@ -296,5 +392,5 @@ def test_a_send_to_oneself_is_refused() -> None:
 def test_a_fault_names_what_and_where() -> None:
     planned = plan("shift", 5, 1, 1, 1)
     faults = prove(altered(planned, "forward", planned.hops("forward")[:-1])).faults
-    assert "a block is seen 0 times, not 1, at the places 4..4 of W = 5" in faults
+    assert "in forward a block is seen 0 times, not 1, at the places 4..4 of W = 5" in faults
     assert "backward has 4 hops and forward 3" in faults

@@ -8,7 +8,8 @@ from siglip_verify.report.log_chart import Panel, Series, document
 from siglip_verify.report.simulation.tables import significant
 from siglip_verify.simulate import Cost, Simulation
 
-_DASHES = {"autograd": "", "chunked": "6 3", "constant": "2 3"}
+_DASHES = {"autograd": "", "chunked": "6 3", "constant": "2 3", "recompute": "8 2 2 2"}
+_OVERLAP_DASHES = {"autograd": "12 3", "chunked": "6 3 1 3", "constant": "2 6", "recompute": "8 2 2 6"}
 
 
 def charts(simulation: Simulation) -> bytes:
@@ -33,7 +34,7 @@ def _series(simulation: Simulation, value: Callable[[Cost], float]) -> list[Seri
         Series(
             str(form),
             form.exchange,
-            _DASHES[form.memory],
+            (_OVERLAP_DASHES if form.overlap else _DASHES)[form.memory],
             [(cost.world_size, value(cost)) for cost in simulation.costs if cost.form == form],
         )
         for form in simulation.forms

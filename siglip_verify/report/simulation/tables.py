@@ -15,8 +15,8 @@ from siglip_verify.report.blocks import Column, Table, Value
 from siglip_verify.report.console.final import say, table
 from siglip_verify.simulate import Choice, Cost, Simulation
 
-_OVERLAPPED = "hops are under way while blocks are computed"
-_IN_TURN = "a rank computes and communicates in turn, as the loss is written"
+_IN_TURN = "a rank computes and communicates in turn"
+_AHEAD = "; with overlap a hop leaves before the blocks of the last one are computed, as the loss does if asked to"
 
 
 def render(simulation: Simulation, console: Console) -> None:
@@ -50,7 +50,7 @@ def about(simulation: Simulation) -> list[str]:
     lines = [
         f"cluster {setup.cluster.name}{': ' * bool(setup.cluster.about)}{setup.cluster.about}",
         f"one step, forward + backward, b = {setup.batch}, d = {setup.dim}, {setup.dtype}; collectives by {algorithm}",
-        _OVERLAPPED if setup.overlap else _IN_TURN,
+        _IN_TURN + _AHEAD * any(form.overlap for form in simulation.forms),
         f"{proved}: each block seen once, each gradient home, nobody waits for ever",
         f"{words.plural(len(simulation.costs), 'step')} simulated in {words.seconds(took)} (measured), "  # noqa: ISC004
         f"{events} by events and {closed} in closed form; {words.seconds(last)} for W = {simulation.world_sizes[-1]:,}",
