@@ -17,11 +17,12 @@ import torch
 from siglip_verify.case import DType, itemsize
 from siglip_verify.errors import UsageError
 from siglip_verify.run import timing
-from siglip_verify.run.validation import FORMS, counted_on_fake_ranks, counted_on_ranks
+from siglip_verify.run.validation import counted_on_fake_ranks, counted_on_ranks
 from siglip_verify.run.whole import environment
 from siglip_verify.simulate import Cluster, Setup, Uplinks, simulate
 from siglip_verify.simulate.calibration import Calibration, Counted, Fit, StepTime
 from siglip_verify.simulate.fit import BlockSample, LinkSample, Pattern, fit_compute, fit_link, fit_uplink
+from siglip_verify.simulate.predict import forms_of
 from siglip_verify.world import Worlds, context
 
 LINK_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
@@ -29,6 +30,9 @@ BLOCKS = ((1, 1), (64, 64), (256, 64), (256, 512), (512, 128))
 TIMEOUT_S = 900.0
 VALIDATED_WORLD_SIZES = range(1, 9)
 FAKE_WORLD_SIZES = (64, 512, 1024)
+TIMED_FORMS = tuple(form for mode in ("autograd", "constant") for form in forms_of(mode))
+"""With overlap a rank would compute and a back end's thread send at the same time, on processors that ranks share."""
+
 _PATTERNS: tuple[tuple[Pattern, int], ...] = (
     ("hop", 1),
     ("double hop", 1),
@@ -165,10 +169,10 @@ def _blocks(worlds: Worlds, world_size: int, dtype: DType, turns: int) -> list[B
 def _steps(worlds: Worlds, fit: Fit, batch: int, dim: int, dtype: DType, turns: int) -> Iterator[StepTime]:
     """Measure whole steps, which nothing was fitted to, and simulate them; gloo's collectives go around rings."""
     size = fit.world_size
-    measured = _slowest(worlds.run(size, timing.time_steps, FORMS, batch, dim, dtype, turns, timeout_s=TIMEOUT_S))
+    measured = _slowest(worlds.run(size, timing.time_steps, TIMED_FORMS, batch, dim, dtype, turns, timeout_s=TIMEOUT_S))
     setup = Setup(cluster=fit.cluster, batch=batch, dim=dim, dtype=dtype, collective="ring")
     simulated = simulate(setup, [size])
-    for form, seconds in zip(FORMS, measured, strict=True):
+    for form, seconds in zip(TIMED_FORMS, measured, strict=True):
         cost = simulated.cost(form, size)
         yield StepTime(form=form, world_size=size, seconds=tuple(seconds), simulated_s=cost.step_s)
 

@@ -58,8 +58,7 @@ def time_steps(forms: Sequence[Form], batch: int, dim: int, dtype: str, turns: i
 
 def loss_of(form: Form, rank: int, world_size: int) -> SigLipLoss:
     """Return our loss in a form, which chunks nothing."""
-    memory = "constant" if form.memory == "constant" else "autograd"
-    return SigLipLoss(rank=rank, world_size=world_size, dist_impl=form.exchange, memory=memory)
+    return SigLipLoss(rank=rank, world_size=world_size, dist_impl=form.exchange, memory=form.kept, overlap=form.overlap)
 
 
 class _Step:

@@ -8,6 +8,7 @@ Here: running the loss and comparing counts, exactly. Not here: times (`calibrat
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -16,20 +17,19 @@ import msgspec
 import torch
 import torch.distributed as dist
 
-from siglip_verify.case import EXCHANGES
 from siglip_verify.observe import Recorder, log_bytes, read_log
-from siglip_verify.plan import PHASES, Phase, Plan
+from siglip_verify.plan import PHASES, Memory, Phase, Plan
 from siglip_verify.records import Event
 from siglip_verify.run.timing import loss_of
 from siglip_verify.simulate import PRESETS, Cost, Form, Setup, engine, simulate
 from siglip_verify.simulate.calibration import Counted
 from siglip_verify.simulate.compute import BlockTime
 from siglip_verify.simulate.fabric import Fabric
-from siglip_verify.simulate.predict import planned_step
+from siglip_verify.simulate.predict import forms_of, planned_step
 from siglip_verify.simulate.program import phase_program
 from siglip_verify.world import Worlds, context
 
-FORMS = (*(Form(exchange, "autograd") for exchange in EXCHANGES), Form("bidir", "constant"), Form("shift", "constant"))
+FORMS = tuple(form for mode in typing.get_args(Memory) for form in forms_of(mode, overlap=True))
 _BATCH, _DIM = 3, 5
 _AT_ONCE = BlockTime(1e-6, 1e-6)
 
@@ -41,7 +41,7 @@ def counted_on_ranks(worlds: Worlds, world_sizes: Iterable[int]) -> Iterator[Cou
     for size in world_sizes:
         for form in FORMS:
             of_ranks = worlds.run(size, record_step, form)
-            cost = simulate(setup, [size], (form.memory,)).cost(form, size)
+            cost = simulate(setup, [size], (form.memory,), overlap=form.overlap).cost(form, size)
             equal = all(_handed_over(events) == _simulated(cost) for events in of_ranks)
             events = [event for of_rank in of_ranks for event in of_rank]
             if form.exchange in ("bidir", "shift"):
@@ -59,7 +59,7 @@ def counted_on_fake_ranks(world_size: int) -> Iterator[Counted]:
     for form in FORMS:
         rank = world_size - 1
         events = record_fake_step(form, rank, world_size)
-        cost = simulate(setup, [world_size], (form.memory,)).cost(form, world_size)
+        cost = simulate(setup, [world_size], (form.memory,), overlap=form.overlap).cost(form, world_size)
         planned = planned_step(setup, form, world_size)
         equal = _posted(events) == _posted(planned.events(rank)) and _handed_over(events) == _simulated(cost)
         yield _counted(form, world_size, events, ranks=1, is_equal=equal)
@@ -86,7 +86,7 @@ def record_fake_step(form: Form, rank: int, world_size: int) -> list[Event]:
 
 
 def _recorded(form: Form, rank: int, world_size: int, device: str) -> list[Event]:
-    buffer = bytearray(log_bytes(8 * world_size + 64))
+    buffer = bytearray(log_bytes(12 * world_size + 64))
     features = [torch.full((_BATCH, _DIM), 0.1, device=device, requires_grad=True) for _ in range(2)]
     scalars = [torch.tensor(value, device=device) for value in (1.0, 0.0)]
     loss = loss_of(form, rank, world_size)

@@ -54,7 +54,7 @@ def phases(loss: SigLipLoss, inputs: list[Tensor]) -> Iterator[Callable[[], Any]
 
 def recorded(rank: int, world_size: int, batch: int, dim: int, dtype: torch.dtype, **options: Any) -> list[Event]:
     """Return every operation that one rank posts in a step, by the recorder."""
-    buffer = bytearray(log_bytes(8 * world_size + 64))
+    buffer = bytearray(log_bytes(12 * world_size + 64))
     with one_rank_of(world_size, rank), Recorder(buffer, poison=False) as recorder:
         loss = SigLipLoss(rank=rank, world_size=world_size, **options)
         for phase, run in zip(("forward", "backward"), phases(loss, leaves(batch, dim, dtype)), strict=True):
