@@ -4,7 +4,14 @@ One module for each thing that can be reported. Not here: any computation but su
 """
 
 from siglip_verify.result.catalogue import BugResult, CatalogueResult, ControlResult, WeakerChecker
-from siglip_verify.result.compare import Modelled, ModelledStep, StepCost
+from siglip_verify.result.compare import (
+    HeldAgainst,
+    Modelled,
+    ModelledStep,
+    SimulatorValidation,
+    StepCost,
+    StepError,
+)
 from siglip_verify.result.messages import (
     CollectiveRow,
     GatherBackwardCost,
@@ -26,6 +33,7 @@ __all__ = [
     "CollectiveRow",
     "ControlResult",
     "GatherBackwardCost",
+    "HeldAgainst",
     "LeftOut",
     "LossResult",
     "Match",
@@ -35,7 +43,9 @@ __all__ = [
     "ModelledStep",
     "RankTotal",
     "Report",
+    "SimulatorValidation",
     "StepCost",
+    "StepError",
     "StepMessages",
     "WeakerChecker",
     "worst",

@@ -56,6 +56,43 @@ class ModelledStep(msgspec.Struct, frozen=True, kw_only=True):
     fits: bool
 
 
+class HeldAgainst(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps whose messages were counted, and in which the simulation says something else.
+
+    Attributes:
+        world_sizes: At which W.
+        steps: How many, counted.
+        differing: Those in which messages, collectives or bytes differ at all, in words.
+    """
+
+    world_sizes: tuple[int, ...]
+    steps: int
+    differing: tuple[str, ...]
+
+
+class StepError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the calibrated simulator was from one measured step: 0.1 is 10 % too long."""
+
+    form: str
+    world_size: int
+    error: float
+
+
+class SimulatorValidation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the simulator was held against.
+
+    Attributes:
+        recorded: The counted steps of our loss in this run; None where there was none.
+        one_of_many: The loss run as one rank of many on torch's fake back end, operation by operation against the plan;
+            None where that was not done.
+        errors: From a calibration that was at hand, by form and W; empty where none was.
+    """
+
+    recorded: HeldAgainst | None = None
+    one_of_many: HeldAgainst | None = None
+    errors: tuple[StepError, ...] = ()
+
+
 class Modelled(msgspec.Struct, frozen=True, kw_only=True):
     """The exchanges on a cluster, from the plan that real runs are checked against.
 
@@ -64,6 +101,7 @@ class Modelled(msgspec.Struct, frozen=True, kw_only=True):
         batch, dim, dtype: The step.
         steps: By form and W.
         fastest: Which form is the fastest that fits, in words.
+        validation: What the simulator was held against; None before the run is over.
     """
 
     cluster: str
@@ -72,3 +110,4 @@ class Modelled(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     steps: tuple[ModelledStep, ...]
     fastest: str
+    validation: SimulatorValidation | None = None

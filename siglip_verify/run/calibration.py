@@ -17,7 +17,7 @@ import torch
 from siglip_verify.case import DType, itemsize
 from siglip_verify.errors import UsageError
 from siglip_verify.run import timing
-from siglip_verify.run.validation import counted_on_fake_ranks, counted_on_ranks
+from siglip_verify.run.validation import FAKE_WORLD_SIZES, counted_on_fake_ranks, counted_on_ranks
 from siglip_verify.run.whole import environment
 from siglip_verify.simulate import Cluster, Setup, Uplinks, simulate
 from siglip_verify.simulate.calibration import Calibration, Counted, Fit, StepTime
@@ -29,7 +29,6 @@ LINK_BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 BLOCKS = ((1, 1), (64, 64), (256, 64), (256, 512), (512, 128))
 TIMEOUT_S = 900.0
 VALIDATED_WORLD_SIZES = range(1, 9)
-FAKE_WORLD_SIZES = (64, 512, 1024)
 TIMED_FORMS = tuple(form for mode in ("autograd", "constant") for form in forms_of(mode))
 """With overlap a rank would compute and a back end's thread send at the same time, on processors that ranks share."""
 

@@ -30,6 +30,7 @@ from siglip_verify.simulate.program import phase_program
 from siglip_verify.world import Worlds, context
 
 FORMS = tuple(form for mode in typing.get_args(Memory) for form in forms_of(mode, overlap=True))
+FAKE_WORLD_SIZES = (64, 512, 1024)
 _BATCH, _DIM = 3, 5
 _AT_ONCE = BlockTime(1e-6, 1e-6)
 

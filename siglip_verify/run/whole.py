@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import hypothesis
+import msgspec
 import torch
 
 from siglip_verify import given
@@ -28,6 +29,7 @@ from siglip_verify.run.events import Event, Listener, LossDone, Planted, RunDone
 from siglip_verify.run.loss_run import LossRun
 from siglip_verify.run.replay import run_one
 from siglip_verify.run.settings import LossPlan, Settings, SettingsError, settings
+from siglip_verify.run.simulated import calibrated, validate
 from siglip_verify.world import WorldError, Worlds
 
 
@@ -86,8 +88,9 @@ def check(
 
 def run(chosen: Settings, listener: Listener | None = None, worlds: Worlds | None = None) -> Report:
     """Run what the settings say and return the finished result."""
+    on_a_cluster = msgspec.structs.replace(modelled(), validation=calibrated(chosen.report_dir))
     return _report(
-        chosen, listener, lambda pool, plan, tell: LossRun(pool, plan, chosen, tell)(), worlds, modelled=modelled()
+        chosen, listener, lambda pool, plan, tell: LossRun(pool, plan, chosen, tell)(), worlds, modelled=on_a_cluster
     )
 
 
@@ -121,6 +124,9 @@ def _report(
             tell(LossDone(results[-1]))
         catalogue = _catalogue(pool, chosen, tell)
         back_end = pool.back_end
+        if modelled is not None and modelled.validation is not None:
+            held = validate(modelled.validation, chosen, results, pool.gather_backward)
+            modelled = msgspec.structs.replace(modelled, validation=held)
     verdicts: list[Verdict] = [*(result.verdict for result in results), *([catalogue.verdict] if catalogue else [])]
     report = Report(
         verdict=worst(verdicts),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from siglip_verify.records import Matrix
 from siglip_verify.report import words
 from siglip_verify.report.blocks import Column, Fact, Table, Value
-from siglip_verify.result import BlockCoverage, LossResult, Modelled, StepCost
+from siglip_verify.result import (
+    BlockCoverage,
+    HeldAgainst,
+    LossResult,
+    Modelled,
+    SimulatorValidation,
+    StepCost,
+    StepError,
+)
 
 _COST_CAPTION = (
     "One step, forward + backward, on gloo over loopback (never a cluster's): b = {batch}, d = {dim}, {dtype}; "
@@ -71,4 +79,36 @@ def modelled(of: Modelled) -> list[Fact]:
         ("cluster", words.one_line(of.cluster)),
         ("step", f"b = {of.batch}, d = {of.dim}, {words.one_line(of.dtype)}"),
         ("fastest that fits", words.one_line(of.fastest)),
+        *(_held(of.validation) if of.validation else ()),
     ]
+
+
+def _held(validation: SimulatorValidation) -> list[Fact]:
+    """Say how the simulator compares with what was counted and measured, and what was not done."""
+    return [
+        ("simulated and recorded", _equal(validation.recorded, "messages and payload bytes of this run")),
+        ("one rank of many", _equal(validation.one_of_many, "operations of the loss on torch's fake back end")),
+        ("error of a simulated step", _errors(validation.errors)),
+    ]
+
+
+def _equal(held: HeldAgainst | None, what: str) -> str:
+    if held is None:
+        return f"no {what} to compare with: siglip-verify check --bugs quick has them, of our loss"
+    at = f"at W = {', '.join(f'{size:,}' for size in held.world_sizes)}"
+    if held.differing:
+        return f"DIFFERENT: {words.one_line(', '.join(held.differing))}, of {words.plural(held.steps, 'step')} {at}"
+    return f"{what}, {words.plural(held.steps, 'step')} {at}: equal, exactly"
+
+
+def _errors(errors: Sequence[StepError]) -> str:
+    if not errors:
+        return (
+            "no calibration at hand: siglip-verify calibrate --json calibration.json, in the report folder, makes one"
+        )
+    by_size = groupby(errors, key=lambda each: each.world_size)
+    return "; ".join(f"W = {size}: {', '.join(_off(each) for each in steps)}" for size, steps in by_size)
+
+
+def _off(each: StepError) -> str:
+    return f"{words.one_line(each.form)} {each.error:+.0%}"
