@@ -21,11 +21,11 @@ from siglip_verify.observe import Recorder, log_bytes, read_log
 from siglip_verify.plan import PHASES, Memory, Phase, Plan
 from siglip_verify.records import Event
 from siglip_verify.run.timing import loss_of
-from siglip_verify.simulate import PRESETS, Cost, Form, Setup, engine, simulate
+from siglip_verify.simulate import PRESETS, Cost, Form, Setup, engine
 from siglip_verify.simulate.calibration import Counted
 from siglip_verify.simulate.compute import BlockTime
 from siglip_verify.simulate.fabric import Fabric
-from siglip_verify.simulate.predict import forms_of, planned_step
+from siglip_verify.simulate.predict import cost_of, forms_of, planned_step
 from siglip_verify.simulate.program import phase_program
 from siglip_verify.world import Worlds, context
 
@@ -42,7 +42,7 @@ def counted_on_ranks(worlds: Worlds, world_sizes: Iterable[int]) -> Iterator[Cou
     for size in world_sizes:
         for form in FORMS:
             of_ranks = worlds.run(size, record_step, form)
-            cost = simulate(setup, [size], (form.memory,), overlap=form.overlap).cost(form, size)
+            cost = cost_of(setup, form, planned_step(setup, form, size))
             equal = all(_handed_over(events) == _simulated(cost) for events in of_ranks)
             events = [event for of_rank in of_ranks for event in of_rank]
             if form.exchange in ("bidir", "shift"):
@@ -60,8 +60,8 @@ def counted_on_fake_ranks(world_size: int) -> Iterator[Counted]:
     for form in FORMS:
         rank = world_size - 1
         events = record_fake_step(form, rank, world_size)
-        cost = simulate(setup, [world_size], (form.memory,), overlap=form.overlap).cost(form, world_size)
         planned = planned_step(setup, form, world_size)
+        cost = cost_of(setup, form, planned)
         equal = _posted(events) == _posted(planned.events(rank)) and _handed_over(events) == _simulated(cost)
         yield _counted(form, world_size, events, ranks=1, is_equal=equal)
 

@@ -18,7 +18,7 @@ import yaml
 from documents import blocks, commands, is_tests, links
 
 from siglip_verify import cli, pytest_plugin
-from siglip_verify.run import whole
+from siglip_verify.run import simulated, whole
 from siglip_verify.world import Worlds
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +29,11 @@ BY_NAME = pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
 
 @pytest.fixture
 def quick(small: None, folder: Path, worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Check our loss alone where none is named, and plant one bug in place of one of each kind."""
+    """Check our loss alone where none is named, and plant one bug in place of one of each kind, few ranks."""
     monkeypatch.setattr(pytest_plugin, "_session_worlds", lambda: worlds)
     monkeypatch.setenv("SIGLIP_VERIFY_LOSS", "siglip_verify.loss:SigLipLoss")
     monkeypatch.setattr(whole, "QUICK", ("ddp-scale",))
+    monkeypatch.setattr(simulated, "FAKE_WORLD_SIZES", (8,))
     return folder
 
 

@@ -31,8 +31,28 @@ def render_calibration(calibration: Calibration, console: Console) -> None:
 
 
 def dump_calibration(calibration: Calibration) -> bytes:
-    """Write the result as JSON, every value of every turn included."""
-    return msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n"
+    """Write the result as JSON: every value of every turn, and what follows for the order of the exchanges."""
+    whole = msgspec.to_builtins(calibration) | {"order": _order(calibration)}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+
+
+def _order(calibration: Calibration) -> dict[str, object]:
+    steps = [
+        {
+            "world_size": step.world_size,
+            "form": str(step.form),
+            "median_s": step.median_s,
+            "noise_s": step.noise_s,
+            "simulated_s": step.simulated_s,
+            "error": step.error,
+        }
+        for step in calibration.steps
+    ]
+    pairs = [
+        msgspec.to_builtins(pair) | {"faster": str(pair.faster), "slower": str(pair.slower)}
+        for pair in calibration.pairs
+    ]
+    return {"steps": steps, "pairs": pairs, "is_ordered_as_measured": calibration.is_ordered_as_measured}
 
 
 def headline(calibration: Calibration) -> str:
