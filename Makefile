@@ -10,7 +10,7 @@ MINUTES ?= 5
 TURNS ?= 15
 unexport PYTHONDONTWRITEBYTECODE  # every world's template imports the package: its bytecode is kept
 
-.PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims order faults faults-in-a-row soak bench bench-all package
+.PHONY: help verify verify-launched cases bugs bug-table mutants train costs claims order two-level faults faults-in-a-row soak bench bench-all package
 .PHONY: sample pictures precision test test-launched test-long lint format clean
 
 help:  ## Say what can be made
@@ -75,6 +75,9 @@ order: $(READY)  ## Hold the simulator's order of the exchanges against measured
 	$(BIN)/siglip-verify calibrate --world-sizes 2,4,8 --turns 41 --no-validate \
 		--output $(REPORTS)/loopback.toml --json $(REPORTS)/calibration.json || [ $$? -eq 1 ]  # 1: another order, which the page says
 	$(BIN)/python docs/make_order.py < $(REPORTS)/calibration.json
+
+two-level: $(READY)  ## Model an exchange in two levels beside today's; write its table in docs/simulate.md
+	$(BIN)/python docs/make_two_level.py
 
 bench: $(READY)  ## Measure our loss against open_clip's, and the tool itself; write reports/bench.json and charts
 	$(BIN)/siglip-verify bench $(foreach name,$(ONLY),--only $(name)) --report-dir $(REPORTS)

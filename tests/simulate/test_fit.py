@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siglip_verify.simulate import PRESETS, Form, Link, Setup, read_cluster, simulate, write_cluster
+from siglip_verify.simulate import PRESETS, Form, Setup, read_cluster, simulate, write_cluster
 from siglip_verify.simulate.calibration import Calibration, Fit, StepTime
 from siglip_verify.simulate.compute import block_time
 from siglip_verify.simulate.fit import BlockSample, LinkSample, fit_compute, fit_link, fit_uplink
-from siglip_verify.simulate.two_level import two_level_communication_s
 
 SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 LOOPBACK = PRESETS["loopback"]
@@ -134,20 +133,3 @@ def test_an_order_unlike_the_measured_one_is_said_where_medians_differ_beyond_no
     assert [(str(pair.faster), str(pair.slower)) for pair in wrong.pairs] == [("bidir", "shift")]
     assert calibration((0.6, 0.5), noise_s=2.0).pairs == (), "noise orders nothing"
     assert [step.error for step in calibration((0.5, 3.0), noise_s=0.01).steps] == pytest.approx([-0.5, 0.5])
-
-
-# ------------------------------------------------------------------ two levels
-@pytest.mark.parametrize("world_size", [2, 3, 4, 8])
-def test_two_levels_are_bidir_within_one_host(world_size: int) -> None:
-    setup = Setup(cluster=PRESETS["h100-ib"], batch=2048, dim=1152)
-    bidir = simulate(setup, [world_size]).cost(Form("bidir", "autograd"), world_size)
-    assert two_level_communication_s(setup, world_size, "autograd") == pytest.approx(bidir.communication_s, rel=1e-9)
-
-
-def test_two_levels_use_every_uplink_and_cross_hosts_once_a_host() -> None:
-    """Where only uplinks cost, a step is H-1 crossings of one block there, and as many back."""
-    free = Link(latency_us=0, gbytes_per_s=1e9)
-    cluster = msgspec.structs.replace(PRESETS["h100-ib"], within_host=free, call_us=0.0)
-    setup = Setup(cluster=cluster, batch=2048, dim=1152)
-    crossing_s = 14e-6 + 2048 * 1152 * 2 / 48.5e9
-    assert two_level_communication_s(setup, 64, "autograd") == pytest.approx(2 * 7 * crossing_s, rel=1e-4)

@@ -1,0 +1,76 @@
+"""An exchange in two levels beside today's, reckoned alike; and what docs/simulate.md concludes from it.
+
+Oracle: today's exchanges within one host, where both are the same; a formula where uplinks alone cost. Sees: an
+assumption that one side has and the other has not, a table or a conclusion that the model does not give. Does not see
+how a real network takes it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from siglip_verify.simulate import PRESETS, Form, Link, Setup, simulate
+from siglip_verify.simulate.compute import block_time
+from siglip_verify.simulate.two_level import Beside, two_level_step_s
+
+H100 = Setup(cluster=PRESETS["h100-ib"], batch=2048, dim=1152)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize(("memory", "exchange"), [("autograd", "bidir"), ("constant", "shift")])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 8])
+def test_within_one_host_two_levels_are_an_exchange_of_today(
+    world_size: int, memory: str, exchange: str, overlap: bool
+) -> None:
+    """So no assumption on what hides what is made for one side alone."""
+    today = simulate(H100, [world_size], [memory], overlap=overlap).cost(Form(exchange, memory, overlap), world_size)
+    assert two_level_step_s(H100, world_size, memory, overlap=overlap) == pytest.approx(today.step_s, rel=1e-9)
+
+
+def test_two_levels_use_every_uplink_and_cross_hosts_once_a_host() -> None:
+    """Where only uplinks cost, a step is H-1 crossings of one block there, and as many back."""
+    free = Link(latency_us=0, gbytes_per_s=1e9)
+    setup = msgspec.structs.replace(H100, cluster=msgspec.structs.replace(H100.cluster, within_host=free, call_us=0.0))
+    crossing_s = 14e-6 + 2048 * 1152 * 2 / 48.5e9
+    computing_s = 64 * sum(block_time(setup.cluster, "autograd", 2048, 1152, "bfloat16"))
+    step_s = two_level_step_s(setup, 64, "autograd", overlap=False)
+    assert step_s - computing_s == pytest.approx(2 * 7 * crossing_s, rel=1e-4)
+
+
+# ------------------------------------------------------------------ the page
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_two_level", DOCS / "make_two_level.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def found(script: ModuleType) -> list[tuple[str, int, list[Beside]]]:
+    return list(script.rows())
+
+
+def test_the_page_has_the_table_of_today(script: ModuleType, found: list[tuple[str, int, list[Beside]]]) -> None:
+    page = script.PAGE.read_text()
+    assert page == script.write(page, script.table(found)), "make two-level"
+
+
+def test_two_levels_win_a_tenth_nowhere_but_where_the_page_says(
+    script: ModuleType, found: list[tuple[str, int, list[Beside]]]
+) -> None:
+    """In autograd at one place; in constant memory only over forms without overlap, which the loss has with."""
+    wins = {
+        way: {(name, size) for name, size, each in found if each[i].win >= 0.1} for i, way in enumerate(script.WAYS)
+    }
+    assert wins["autograd", False] == wins["autograd", True] == {("pcie-25g", 24)}
+    assert wins["constant", False] == {(name, size) for name in ("h100-ib", "a100-ib") for size in script.WORLD_SIZES}
+    assert wins["constant", True] == set()
