@@ -7,14 +7,14 @@ from pathlib import Path
 
 from siglip_verify.report.simulation.tables import significant
 from siglip_verify.simulate import PRESETS, Setup
-from siglip_verify.simulate.two_level import Beside, beside
+from siglip_verify.simulate.two_level import Beside, Kept, beside
 
 PAGE = Path(__file__).with_name("simulate.md")
 BEGIN, END = "<!-- written by docs/make_two_level.py -->", "<!-- end of two levels -->"
 CLUSTERS = ("h100-ib", "a100-ib", "pcie-100g", "pcie-25g")
 WORLD_SIZES = (16, 24, 64, 512, 4096)
 BATCH, DIM = 2048, 1152
-WAYS = (("autograd", False), ("autograd", True), ("constant", False), ("constant", True))
+WAYS: tuple[tuple[Kept, bool], ...] = (("autograd", False), ("autograd", True), ("constant", False), ("constant", True))
 
 
 def rows() -> Iterator[tuple[str, int, list[Beside]]]:

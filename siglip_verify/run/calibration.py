@@ -191,6 +191,11 @@ def memory_of_rank() -> float:
 # ------------------------------------------------------------------ the counts
 def _counted(worlds: Worlds, tell: Tell, notes: list[str]) -> Iterator[Counted]:
     sizes = [size for size in VALIDATED_WORLD_SIZES if size <= worlds.most_ranks]
+    if missing := [size for size in VALIDATED_WORLD_SIZES if size > worlds.most_ranks]:
+        notes.append(
+            f"what is sent at W = {', '.join(map(str, missing))} was left out: the launcher started "
+            f"{worlds.most_ranks} ranks; start {missing[-1]} to count there too"
+        )
     tell(f"what is sent at W = {sizes[0]} to {sizes[-1]}, recorded on real ranks")
     yield from counted_on_ranks(worlds, sizes)
     if torch.distributed.is_initialized():

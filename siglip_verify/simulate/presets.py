@@ -15,6 +15,9 @@ Devices, from the data sheets, dense: H100 SXM 989 TFLOP/s in bfloat16, 3,350 GB
 and 864. Without tensor cores (torch's default for float32) 67, 19.5 and 91.6; float64 34, 9.7 and 1.4. Reckoned at 60 %
 for products of the size of a block and 80 % for passes over memory: an assumption, as is 5 us from one kernel to the
 next in eager torch, and 40 us for a TCP message over Ethernet.
+
+Loopback has no published source: round numbers of the magnitude that `siglip-verify calibrate` fits to gloo on two
+shared processors, half precision guessed from float32. Nothing is concluded from them; fit your own.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from siglip_verify.errors import UsageError
-from siglip_verify.run import validation
+from siglip_verify.run import calibration, validation
 from siglip_verify.run.calibration import BLOCKS, LINK_BYTES, TIMED_FORMS, calibrate
 from siglip_verify.run.validation import FORMS, counted_on_fake_ranks, counted_on_ranks
 from siglip_verify.simulate import Setup, read_cluster, simulate, write_cluster
@@ -41,6 +41,16 @@ def test_a_machine_is_fitted_and_the_file_is_taken(worlds: Worlds, tmp_path: Pat
 def test_what_cannot_be_measured_is_refused(worlds: Worlds, sizes: list[int], turns: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         calibrate(worlds, sizes, batch=8, dim=16, dtype="float32", turns=turns, validate=False)
+
+
+def test_world_sizes_that_a_launcher_has_no_ranks_for_are_said(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "most_ranks", 2)
+    monkeypatch.setattr(calibration, "FAKE_WORLD_SIZES", (8,))
+    result = calibrate(worlds, [2], batch=8, dim=16, dtype="float32", turns=4, validate=True)
+    assert {each.world_size for each in result.counted} == {1, 2, 8}
+    assert result.notes == (
+        "what is sent at W = 3, 4, 5, 6, 7, 8 was left out: the launcher started 2 ranks; start 8 to count there too",
+    )
 
 
 def test_what_ranks_send_is_what_is_simulated_and_a_difference_shows(

@@ -125,6 +125,13 @@ class Board:
         """Return who the ranks are, all of which have introduced themselves."""
         return [self._read(f"member/{rank}") for rank in range(self._place.world_size)]
 
+    def all_say(self, what: str, ours: bool) -> bool:
+        """Say yes or no to something, wait for what every rank says, and tell whether all said yes."""
+        self._write(f"{what}/{self._place.rank}", ours)
+        keys = [f"{what}/{rank}" for rank in range(self._place.world_size)]
+        self._store.wait(keys, _FOR_EVER)
+        return all(self._read(key) for key in keys)
+
     # ------------------------------------------------------------------ jobs
     def post(self, number: int, job: Form | Work | End) -> None:
         """Give every rank its next job."""

@@ -50,7 +50,7 @@ class Jobs:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._made_group = not dist.is_initialized()
-        self._device = _device(place)
+        self._device = torch.device("cpu")  # until the ranks have agreed
         self._log = memoryview(bytearray(LOG_BYTES))
         self._groups: dict[int, dist.ProcessGroup] = {}
         self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
@@ -89,6 +89,7 @@ class Jobs:
         board, number = Board(self._place), 0
         for name in PRELOAD:  # seconds, which no case is to pay for
             importlib.import_module(name)
+        self._device = device_of(self._place, board)
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
         if self._made_group:
@@ -169,12 +170,14 @@ class Jobs:
         return bytes(self._log).rstrip(b"\0")
 
 
-def _device(place: Place) -> torch.device:
-    """Choose the device: of a group that is there by its back end; else a GPU of this rank's own, or the processor."""
+def device_of(place: Place, board: Board) -> torch.device:
+    """Choose the device: of a group that is there by its back end; else a GPU, if every rank has one of its own.
+
+    Ranks with and without would ask for groups of two back ends, and wait for each other.
+    """
     if dist.is_initialized():
         has_gpu = "nccl" in str(dist.get_backend())
     else:
-        has_gpu = (
-            dist.is_nccl_available() and torch.cuda.is_available() and torch.cuda.device_count() > place.local_rank
-        )
+        can_use = dist.is_nccl_available() and torch.cuda.is_available()
+        has_gpu = board.all_say("gpu", can_use and torch.cuda.device_count() > place.local_rank)
     return torch.device("cuda", place.local_rank) if has_gpu else torch.device("cpu")
