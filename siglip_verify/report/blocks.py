@@ -15,8 +15,15 @@ from siglip_verify.result import Basis
 Tone = Literal["", "pass", "mismatch", "unknown", "muted"]
 
 
-Fact = tuple[str, str]
-"""A name, and what is to be said of it."""
+class Fact(NamedTuple):
+    """A name, what is to be said of it, and for a number on what it rests."""
+
+    name: str
+    value: str
+    basis: Basis | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}{f' ({self.basis})' if self.basis else ''}"
 
 
 class Value(NamedTuple):
@@ -47,12 +54,18 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with its caption; every row has one value a column, and notes stand below."""
+    """A table with its caption; every row has one value a column, and notes stand below.
+
+    Attributes:
+        caption, columns, rows, notes: What is shown.
+        names: Index of the column that names the rows.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
     notes: tuple[str, ...] = ()
+    names: int = 0
 
 
 class Verbatim(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from siglip_verify.claims.result import Answer, Figure, Ledger, Row
 from siglip_verify.report import words
-from siglip_verify.report.blocks import Column, Table, Tone, Value
+from siglip_verify.report.blocks import Column, Fact, Table, Tone, Value
 from siglip_verify.report.console.final import fact_lines, say, table
 from siglip_verify.report.markdown import text
 
@@ -47,9 +47,9 @@ def render(ledger: Ledger, console: Console) -> None:
         say(console, words.one_line(row.says), style="bold", wrap=console.is_terminal)
         fact_lines(
             [
-                (row.finding.answer, words.one_line(row.finding.because)),
-                ("checked", words.one_line(row.how)),
-                ("said by", words.one_line(row.source)),
+                Fact(row.finding.answer, words.one_line(row.finding.because)),
+                Fact("checked", words.one_line(row.how)),
+                Fact("said by", words.one_line(row.source)),
             ],
             console,
         )
@@ -62,7 +62,11 @@ def answers(ledger: Ledger) -> Table:
     """Show every statement's answer."""
     return Table(
         caption="What is said of the loss, and what came out; figures are counted, measured or modelled just now.",
-        columns=(Column("statement", is_number=False), Column("answer", is_number=False), Column("figures")),
+        columns=(
+            Column("statement", is_number=False),
+            Column("answer", is_number=False),
+            Column("figures", "", "counted"),
+        ),
         rows=tuple(
             (
                 Value(row.id),

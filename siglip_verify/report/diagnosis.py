@@ -1,4 +1,4 @@
-"""A diagnosis as blocks: the sentence, what it rests on, and small pictures of who counts and hears whom.
+"""A diagnosis as blocks: the sentence, what it rests on, and small pictures of who counts whose texts.
 
 Here: what is shown of it, and by which characters. Not here: how a block looks (`console`, `markdown`, `html`).
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from siglip_verify.records import Diagnosis, Matrix
 from siglip_verify.report import words
-from siglip_verify.report.blocks import HeatMap, Value
+from siglip_verify.report.blocks import Fact, HeatMap, Value
 
 RIGHT, UNCLEAR = "·", "?"
 LARGEST_WORLD_SIZE = 16  # beyond, a picture is wider than a page
@@ -21,13 +21,13 @@ def lead(diagnosis: Diagnosis) -> str:
     return words.one_line(diagnosis.sentence)
 
 
-def facts(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+def facts(diagnosis: Diagnosis) -> list[Fact]:
     """Say at which world sizes it shows, and what the sentence rests on."""
     shows = [f"W = {words.ranges(diagnosis.fails_at)}"] if diagnosis.fails_at else []
     shows += [f"not at W = {words.ranges(diagnosis.passes_at)}"] if diagnosis.passes_at else []
-    said = [("shows at", "; ".join(shows))] if shows else []
-    said.append(("smallest", f"W = {diagnosis.smallest_world_size}, b = {diagnosis.smallest_batch}"))
-    return said + [(words.one_line(clue.title), words.one_line(clue.text)) for clue in diagnosis.evidence]
+    said = [Fact("shows at", "; ".join(shows))] if shows else []
+    said.append(Fact("smallest", f"W = {diagnosis.smallest_world_size}, b = {diagnosis.smallest_batch}"))
+    return said + [Fact(words.one_line(clue.title), words.one_line(clue.text)) for clue in diagnosis.evidence]
 
 
 def heat_maps(diagnosis: Diagnosis) -> tuple[HeatMap, ...]:

@@ -1,7 +1,7 @@
 """The report as JUnit XML, which CI systems show by themselves.
 
-One test suite for each loss, one test case for each exchange and world size. A mismatch is a failure; what came to no
-judgement is an error, never a pass; so is a loss of which nothing was checked.
+One test suite for each loss, one test case for each exchange and world size. A mismatch is a failure; what is undecided
+is an error, never a pass; so is a loss of which nothing was checked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from siglip_verify.case import Case
 from siglip_verify.records import Cell
 from siglip_verify.report import diagnosis, sections, words
 from siglip_verify.report.blocks import Entry
+from siglip_verify.report.headline import headline
 from siglip_verify.result import CatalogueResult, LossResult, Report
 
 
@@ -41,8 +42,9 @@ def render(report: Report) -> bytes:
 def _suite(loss: LossResult, report: Report, name: str) -> TestSuite:
     suite = TestSuite(name)
     suite.timestamp = words.one_line(report.started_at)
-    for key, value in (*sections.about(loss), *sections.settings(report), *sections.environment(report)):
-        suite.add_property(key, value)
+    suite.add_property("headline", str(headline(report)))
+    for fact in (*sections.about(loss), *sections.settings(report), *sections.environment(report)):
+        suite.add_property(fact.name, fact.value)
     suite.add_testcases(list(_cases(loss)))
     return suite
 
@@ -70,7 +72,7 @@ def _beside(loss: LossResult, name: str) -> Iterator[TestCase]:
     for found, entry in zip(loss.counterexamples, sections.counterexamples(loss.counterexamples), strict=False):
         beside.append((found.result.case, Failure("fails beside the cells", "mismatch"), entry))
     for result, entry in zip(loss.unknowns, sections.unjudged_cases(loss.unknowns), strict=False):
-        beside.append((result.case, Error("no judgement beside the cells", "unknown"), entry))
+        beside.append((result.case, Error("undecided beside the cells", "unknown"), entry))
     beside = [each for each in beside if (each[0].exchange, each[0].world_size) not in told]
     for case, problem, entry in beside:
         problem.text = _entry(entry)
@@ -122,7 +124,7 @@ def _problem(problem: Failure | Error, cell: Cell, entries: list[Entry]) -> Fail
 
 
 def _entry(entry: Entry) -> str:
-    lines = [entry.title, *([entry.lead] if entry.lead else []), *(f"{name}: {value}" for name, value in entry.facts)]
+    lines = [entry.title, *([entry.lead] if entry.lead else []), *map(str, entry.facts)]
     for shown in entry.heat_maps:
         lines += [f"{shown.title}:", diagnosis.as_text(shown)]
     for verbatim in entry.verbatim:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from siglip_verify.report import diagnosis, sections, words
 from siglip_verify.report.blocks import Column, Entry, Fact, Table, Verbatim
+from siglip_verify.report.headline import headline
 from siglip_verify.result import LossResult, Report
 
 LIMIT_BYTES = 1 << 20  # what GitHub takes of a job summary; more, and it shows nothing
@@ -36,7 +37,7 @@ def render(report: Report, limit_bytes: int = LIMIT_BYTES) -> bytes:
 
 def _parts(report: Report) -> Iterator[str]:
     """Write the parts, what matters most first."""
-    yield f"## {_MARKS[report.verdict]} {text(words.headline(report))}"
+    yield f"## {_MARKS[report.verdict]} {text(str(headline(report)))}"
     if len(report.losses) > 1:
         yield _table(sections.overview(report))
     for loss in report.losses:
@@ -67,7 +68,7 @@ def _loss(loss: LossResult) -> Iterator[str]:
     if loss.coverage:
         yield _folded("Coverage", _facts(sections.coverage(loss)))
     if loss.left_out:
-        yield _folded("Left out", _facts(sections.left_out(loss)))
+        yield _folded("Not checked", _facts(sections.not_checked(loss)))
 
 
 # ------------------------------------------------------------------ blocks
@@ -107,7 +108,7 @@ def _entry(entry: Entry, loss: LossResult) -> str:
 
 
 def _facts(facts: Sequence[Fact]) -> str:
-    return "\n".join(f"- {text(name)}: {text(value)}" for name, value in facts)
+    return "\n".join(f"- {text(str(fact))}" for fact in facts)
 
 
 def _verbatim(shown: Verbatim) -> str:

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from siglip_verify.records import Event, Phase
 from siglip_verify.report import sections, words
-from siglip_verify.report.blocks import Column, Entry, Table, Value
+from siglip_verify.report.blocks import Column, Entry, Fact, Table, Value
 from siglip_verify.result import CollectiveRow, GatherBackwardCost, MessageReport, RankTotal, StepMessages
 
 ROWS_SHOWN = 64
@@ -48,7 +48,7 @@ def wrong(report: MessageReport) -> list[Entry]:
     entries: list[Entry] = []
     for step in (report.step, *report.wrong_beside):
         facts, verbatim = sections.what_went_wrong(step.findings, step.failures)
-        facts += tuple(("unknown-operation", words.one_line(note)) for note in step.notes)
+        facts += tuple(Fact("unknown-operation", words.one_line(note)) for note in step.notes)
         if facts:
             title = f"{step.case.exchange} at W = {step.case.world_size}: {step.verdict}"
             entries.append(Entry(title=title, tone=step.verdict, facts=facts, verbatim=verbatim))
@@ -235,15 +235,15 @@ def collectives(rows: Sequence[CollectiveRow]) -> Table:
 def gather_backward(rows: Sequence[GatherBackwardCost]) -> Table:
     """Show what gather's backward costs on gloo by one collective or another, and why."""
     return Table(
-        caption="What gather's backward costs a rank on gloo, by how the gradients come home (one block is P bytes).",
+        caption="What gather's backward costs each rank on gloo, by how gradients come home (one block is P bytes).",
         columns=(
             Column("by", is_number=False),
-            Column("calls"),
+            Column("calls", "", "modelled"),
             Column("handed over", "payload B", "modelled"),
             Column("must send", "bytes", "modelled"),
             Column("wire", "bytes", "modelled"),
             Column("wire", "bytes", "measured"),
-            Column("wire / must", "", "measured"),
+            Column("wire", "/ must", "measured"),
         ),
         rows=tuple(
             (

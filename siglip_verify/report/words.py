@@ -1,17 +1,17 @@
-"""The words that every report uses: the verdict as a sentence, and numbers, lists and foreign text as people read them.
+"""The words that every report uses: numbers, lists and foreign text as people read them.
 
-Here: text from records, the same for the console and every file. Not here: layout of any kind.
+Here: text from records, the same for the console and every file. Not here: the verdict as a sentence
+(`headline`), layout of any kind.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from siglip_verify.records import Cell, Quantity, Share
-from siglip_verify.result import LossResult, Report
 
 QUANTITIES: Mapping[Quantity, str] = {
     "loss": "loss",
@@ -24,79 +24,8 @@ QUANTITIES: Mapping[Quantity, str] = {
     "local_bias_grad": "local bias gradient",
 }
 NOTHING = "-"
-_NAMED_AT_MOST = 3
 _CHARS_A_VALUE = 2_000
 _CHARS_A_LINE = 400
-
-
-# ------------------------------------------------------------------ the verdict
-def headline(report: Report) -> str:
-    """Say the verdict, what was checked and on how many cases, in one sentence."""
-    places = [(loss, exchange) for loss in report.losses for exchange in exchanges_of(loss)]
-    failing = [place for place in places if world_sizes_of(*place, "mismatch")]
-    unjudged = [place for place in places if place not in failing and world_sizes_of(*place, "unknown")]
-    cases = plural(report.cases, "case")
-    exchanges = plural(len(places), "exchange")
-    planted = _planted(report)
-    match report.verdict:
-        case "pass":
-            sizes = {cell.world_size for loss in report.losses for cell in loss.cells if cell.cases}
-            equal = "equals" if len(places) == 1 else "equal"
-            return f"PASS: {_checked(report)} {equal} the single-device oracle on {cases}, W = {ranges(sizes)}{planted}"
-        case "mismatch":
-            fail = "fails" if len(failing) == 1 else "fail"
-            more = [f"{len(unjudged)} more came to no judgement"] if unjudged else []
-            said = [f"{len(failing)} of {exchanges} {fail}{_named(failing, 'mismatch')}", *more]
-            return f"MISMATCH: {'; '.join(said)}; {cases} judged{planted}"
-        case "unknown":
-            said = f"{len(unjudged)} of {exchanges} came to no judgement{_named(unjudged, 'unknown')}"
-            return f"UNKNOWN: {said if places else 'nothing was checked'}; {cases} judged"
-
-
-def _planted(report: Report) -> str:
-    """Say how many of the planted bugs were caught, where some were planted."""
-    if report.catalogue is None:
-        return ""
-    bugs = report.catalogue.bugs
-    return f"; {sum(bug.passes for bug in bugs)} of {plural(len(bugs), 'planted bug')} caught"
-
-
-def exchanges_of(loss: LossResult) -> list[str]:
-    """List the exchanges of a loss, each once, in order."""
-    return list(dict.fromkeys(exchange for exchange, _, _ in _places(loss)))
-
-
-def world_sizes_of(loss: LossResult, exchange: str, verdict: str) -> list[int]:
-    """List the world sizes at which one exchange of a loss has this verdict."""
-    return [size for each, size, found in _places(loss) if each == exchange and found == verdict]
-
-
-def _places(loss: LossResult) -> Iterator[tuple[str, int, str]]:
-    """List exchange, world size and verdict of all cells, and of what was found beside them."""
-    yield from ((cell.exchange, cell.world_size, cell.verdict) for cell in loss.cells)
-    for result in (*(found.result for found in loss.counterexamples), *loss.unknowns):
-        yield result.case.exchange, result.case.world_size, result.verdict
-
-
-def _checked(report: Report) -> str:
-    """Say `4 exchanges of 2 losses`; where they differ in exchanges, both by name, or how many there are in all."""
-    each = [(loss.name, exchanges_of(loss)) for loss in report.losses]
-    if all(names == each[0][1] for _, names in each):
-        return f"{plural(len(each[0][1]), 'exchange')} of {plural(len(each), 'loss')}" if each else "nothing"
-    if len(each) > 2:
-        return f"{plural(len(each), 'loss')}, {plural(sum(len(names) for _, names in each), 'exchange')} in all,"
-    return " and ".join(f"{plural(len(names), 'exchange')} of {one_line(name)}" for name, names in each)
-
-
-def _named(places: Sequence[tuple[LossResult, str]], verdict: str) -> str:
-    """Name the first few places and the world sizes at which they have the verdict."""
-    named = [
-        f"{exchange} of {one_line(loss.name)} at W = {ranges(world_sizes_of(loss, exchange, verdict))}"
-        for loss, exchange in places[:_NAMED_AT_MOST]
-    ]
-    if len(places) > _NAMED_AT_MOST:
-        named.append(f"{len(places) - _NAMED_AT_MOST} more")
-    return f": {'; '.join(named)}" if named else ""
 
 
 # ------------------------------------------------------------------ numbers and lists
@@ -166,8 +95,8 @@ def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 
 def rate(cases: int, elapsed_s: float) -> str:
-    """Say how many cases were judged a second."""
-    return f"{cases / elapsed_s:.1f} cases a second" if elapsed_s > 0 else "no time taken"
+    """Say how many cases were judged per second."""
+    return f"{cases / elapsed_s:.1f} cases per second" if elapsed_s > 0 else "no time taken"
 
 
 class Nearest(NamedTuple):

@@ -63,7 +63,7 @@ def on_console(said: Diagnosis, width: int = 120, encoding: str = "utf-8") -> st
 
 def test_the_sentence_comes_before_pictures_and_figures() -> None:
     text = on_console(diagnosed())
-    places = [text.index(word) for word in ("Counterexample", SENTENCE, "counted in forward", "smallest", "quantity")]
+    places = [text.index(word) for word in ("Counterexample", SENTENCE, "counted in forward", "smallest  ", "quantity")]
     assert places == sorted(places)
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from markdown_it import MarkdownIt
 
-from siglip_verify.report import markdown, words
+from siglip_verify.report import markdown
+from siglip_verify.report.headline import headline
 from siglip_verify.result import Report
 
 from . import samples
@@ -35,7 +36,7 @@ def test_the_summary_reads_as_it_was_approved(name: str) -> None:
 def test_the_first_heading_is_the_verdict_in_words() -> None:
     first = re.search(r"<h2>(.*?)</h2>", parsed(samples.mismatching()))
     assert first
-    assert first[1] == f"❌ {words.headline(samples.mismatching())}"
+    assert first[1] == f"❌ {headline(samples.mismatching())}"
 
 
 def test_every_table_has_all_its_rows_and_cells() -> None:

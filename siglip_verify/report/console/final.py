@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -18,6 +17,8 @@ from siglip_verify.records import CaseResult, Cell
 from siglip_verify.report import sections, words
 from siglip_verify.report.blocks import Entry, Fact, Table, Tone, Value
 from siglip_verify.report.console import diagnosis
+from siglip_verify.report.console.breakable import Breakable
+from siglip_verify.report.headline import headline
 from siglip_verify.result import CatalogueResult, LossResult, Report
 
 WIDE = 120
@@ -28,7 +29,7 @@ _RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 def render(report: Report, console: Console) -> None:
     """Print the finished result; its first line is the verdict in words."""
-    say(console, words.headline(report), style=STYLES[report.verdict], wrap=console.is_terminal)
+    say(console, str(headline(report)), style=STYLES[report.verdict], wrap=console.is_terminal)
     if len(report.losses) > 1:
         table(sections.overview(report), console)
     for loss in report.losses:
@@ -60,7 +61,7 @@ def _loss(loss: LossResult, console: Console) -> None:
     _facts("Coverage", sections.coverage(loss), console)
     entries(sections.counterexamples(loss.counterexamples), console)
     entries(sections.unjudged_cases(loss.unknowns), console)
-    _facts("Left out", sections.left_out(loss), console)
+    _facts("Not checked", sections.not_checked(loss), console)
 
 
 def known_bugs(result: CatalogueResult, console: Console) -> None:
@@ -101,12 +102,12 @@ def table(shown: Table, console: Console) -> None:
     """Print a table under its caption, its notes below."""
     kept = [index for index, column in enumerate(shown.columns) if console.width >= WIDE or not column.is_extra]
     drawn = RichTable(box=_RULE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    header_rows = _header_rows(shown)
+    units, bases = [column.unit for column in shown.columns], [column.basis or "" for column in shown.columns]
+    below = [line for line in (units, bases) if any(line)]
     for index in kept:
         column = shown.columns[index]
         header = Text("\n").join(
-            Text(word, style="bold" if row == 0 else "dim not bold")
-            for row, word in enumerate((column.name, column.unit, column.basis or "")[:header_rows])
+            [Text(column.name, style="bold"), *(Text(line[index], style="dim not bold") for line in below)]
         )
         drawn.add_column(header, justify="right" if column.is_number else "left", overflow="fold")
     for row in shown.rows:
@@ -152,18 +153,17 @@ def fact_lines(facts: Sequence[Fact], console: Console, *, indent: int = _INDENT
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="dim", max_width=max(8, console.width // 3), overflow="fold")
     grid.add_column(overflow="fold")
-    for name, value in facts:
-        grid.add_row(Text(encodable(name, console)), Text(encodable(value, console)))
+    for fact in facts:
+        basis = f" ({fact.basis})" if fact.basis else ""
+        grid.add_row(
+            Text(encodable(fact.name, console)), Text.assemble(encodable(fact.value, console), (basis, STYLES["muted"]))
+        )
     if facts:
         console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
-def _header_rows(shown: Table) -> int:
-    return 1 + any(column.unit for column in shown.columns) + any(column.basis for column in shown.columns)
-
-
-def _value(value: Value, console: Console) -> Text:
-    return Text(encodable(value.text, console), style=Style.parse(STYLES[value.tone]))
+def _value(value: Value, console: Console) -> Breakable:
+    return Breakable(encodable(value.text, console), STYLES[value.tone])
 
 
 def _indented(renderable: RichTable | Text, console: Console) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from siglip_verify.report import messages, sections, words
+from siglip_verify.report.blocks import Fact
 from siglip_verify.report.console.final import STYLES, entries, fact_lines, say, table
 from siglip_verify.result import MessageReport
 
@@ -17,7 +18,7 @@ def render_messages(report: MessageReport, console: Console) -> None:
     step = report.step
     say(console, messages.headline(report), style=STYLES[report.verdict], wrap=console.is_terminal)
     facts = [("loss", report.name), ("declared", report.declared), ("step", str(step.case))]
-    fact_lines([(name, words.one_line(value)) for name, value in facts], console)
+    fact_lines([Fact(name, words.one_line(value)) for name, value in facts], console)
     entries(messages.wrong(report), console)
     for shown in messages.hops(step):
         table(shown, console)

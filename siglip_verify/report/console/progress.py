@@ -145,7 +145,7 @@ class ConsoleListener:
         """Take in one event."""
         match event:
             case RunStarted():
-                self._line("starting processes")
+                self._line("starting processes; cases are counted, errors and seconds are measured")
             case LossStarted():
                 progress = Progress(name=words.one_line(event.name), planned=event.cases, started_s=self._clock())
                 self._losses.append(progress)

@@ -34,13 +34,13 @@ class Section(msgspec.Struct, frozen=True):
 
 SECTIONS = (
     Section("counterexamples", "Counterexamples", views.counterexamples),
-    Section("unjudged", "Without judgement", views.unjudged),
+    Section("unjudged", "Undecided", views.unjudged),
     Section("equivalence", "Equal to one device", views.equivalence),
     Section("coverage", "Every block once", views.coverage),
     Section("messages", "Messages", views.messages),
     Section("compared", "The exchanges compared", views.compared),
     Section("known_bugs", "Known bugs", views.known_bugs),
-    Section("left_out", "Left out", views.left_out),
+    Section("not_checked", "Not checked", views.not_checked),
     Section("settings", "Settings", views.settings),
     Section("environment", "Environment", views.environment),
 )

@@ -12,6 +12,7 @@ import msgspec
 from siglip_verify.records import Cell
 from siglip_verify.report import sections, words
 from siglip_verify.report.blocks import Entry, Fact, Table, Tone
+from siglip_verify.report.headline import headline
 from siglip_verify.report.html.chart import Chart
 from siglip_verify.report.html.compare_charts import counted_charts, modelled_charts
 from siglip_verify.report.html.number_map import NumberMap, covered, sent_maps
@@ -118,18 +119,18 @@ class Problem(msgspec.Struct, frozen=True):
 
 def summary(report: Report) -> View:
     """Prepare the head of the page: the verdict in words, and how much it rests on."""
-    verdict, _, rest = words.headline(report).partition(": ")
+    said = headline(report)
     rate = words.rate(report.cases, report.elapsed_s)
     return {
-        "verdict": verdict,
-        "sentence": rest,
+        "verdict": said.verdict.upper(),
+        "sentence": said.sentence,
         "problems": _problems(report),
         "figures": (
             Figure("distinct cases", words.count(report.cases), "counted"),
             Figure("wall clock", words.seconds(report.elapsed_s), "measured"),
-            Figure("cases a second", rate.removesuffix(" cases a second"), "measured"),
+            Figure("cases per second", rate.removesuffix(" cases per second"), "measured"),
             Figure("counterexamples", words.count(len(report.counterexamples)), "counted"),
-            Figure("without judgement", words.count(len(report.unknowns)), "counted"),
+            Figure("undecided", words.count(len(report.unknowns)), "counted"),
         ),
     }
 
@@ -166,16 +167,14 @@ def _share_caption(loss: LossResult) -> str:
 
 
 def coverage(report: Report) -> View | None:
-    """Prepare which blocks each exchange counts in forward and hears of in backward."""
+    """Prepare which blocks each exchange counts in forward and receives gradients for in backward."""
     losses = [
         LossCoverage(
             words.one_line(loss.name),
             all(matrix.values == matrix.expected for seen in loss.coverage for matrix in seen.matrices),
             tuple(
-                Coverage(title, said, tuple(covered(matrix) for matrix in matrices))
-                for (title, said), (_, matrices) in zip(
-                    sections.coverage(loss), sections.coverage_matrices(loss), strict=True
-                )
+                Coverage(fact.name, fact.value, tuple(covered(matrix) for matrix in matrices))
+                for fact, (_, matrices) in zip(sections.coverage(loss), sections.coverage_matrices(loss), strict=True)
             ),
         )
         for loss in report.losses
@@ -222,8 +221,11 @@ def known_bugs(report: Report) -> View | None:
     """Prepare which planted bugs were caught, and what the check said of them."""
     if report.catalogue is None:
         return None
-    headline = sections.bugs_headline(report.catalogue)
-    return {"verdict": report.catalogue.verdict, "headline": headline, "tables": sections.bug_tables(report.catalogue)}
+    return {
+        "verdict": report.catalogue.verdict,
+        "headline": sections.bugs_headline(report.catalogue),
+        "tables": sections.bug_tables(report.catalogue),
+    }
 
 
 def counterexamples(report: Report) -> View | None:
@@ -233,14 +235,14 @@ def counterexamples(report: Report) -> View | None:
 
 
 def unjudged(report: Report) -> View | None:
-    """Prepare every case without judgement that is shown in full."""
+    """Prepare every undecided case that is shown in full."""
     losses = _unjudged(report)
     return {"losses": losses} if losses else None
 
 
-def left_out(report: Report) -> View | None:
+def not_checked(report: Report) -> View | None:
     """Prepare what was not checked, and why."""
-    losses = [(words.one_line(loss.name), sections.left_out(loss)) for loss in report.losses if loss.left_out]
+    losses = [(words.one_line(loss.name), sections.not_checked(loss)) for loss in report.losses if loss.left_out]
     return {"losses": losses} if losses else None
 
 

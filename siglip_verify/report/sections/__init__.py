@@ -4,7 +4,7 @@ Here: which figures are shown, in which order, under which names. Not here: how 
 """
 
 from siglip_verify.report.sections.compared import costs, coverage, coverage_matrices, modelled
-from siglip_verify.report.sections.facts import about, environment, left_out, settings, summary
+from siglip_verify.report.sections.facts import about, environment, not_checked, settings, summary
 from siglip_verify.report.sections.known_bugs import bug_line, bug_tables, bugs_headline
 from siglip_verify.report.sections.overview import overview
 from siglip_verify.report.sections.sent import messages, step_of
@@ -25,10 +25,10 @@ __all__ = [
     "environment",
     "equivalence",
     "failing",
-    "left_out",
     "messages",
     "modelled",
     "nearest",
+    "not_checked",
     "overview",
     "settings",
     "step_of",

@@ -41,7 +41,7 @@ def _cost_table(steps: list[StepCost], caption: str) -> Table:
             Column("step", "ms, median", "measured"),
             Column("fastest", "ms", "measured"),
             Column("slowest", "ms", "measured"),
-            Column("kept", "bytes a rank", "counted"),
+            Column("kept", "bytes per rank", "counted"),
         ),
         rows=tuple(
             (
@@ -57,13 +57,13 @@ def _cost_table(steps: list[StepCost], caption: str) -> Table:
 
 
 def coverage(loss: LossResult) -> list[Fact]:
-    """Say of each exchange whether every block is counted, heard of and labelled once."""
-    return [(f"{seen.exchange}, W = {seen.world_size}", _covered(seen)) for seen in loss.coverage]
+    """Say of each exchange whether every block is counted, received and labelled once."""
+    return [Fact(f"{seen.exchange}, W = {seen.world_size}", _covered(seen), "measured") for seen in loss.coverage]
 
 
 def _covered(seen: BlockCoverage) -> str:
     wrong = [words.one_line(matrix.title) for matrix in seen.matrices if matrix.values != matrix.expected]
-    return f"not as it should be: {', '.join(wrong)}" if wrong else "every block counted, heard of and labelled once"
+    return f"not as it should be: {', '.join(wrong)}" if wrong else "every block counted, received and labelled once"
 
 
 def coverage_matrices(loss: LossResult) -> Iterable[tuple[BlockCoverage, tuple[Matrix, ...]]]:
@@ -76,19 +76,28 @@ def coverage_matrices(loss: LossResult) -> Iterable[tuple[BlockCoverage, tuple[M
 def modelled(of: Modelled) -> list[Fact]:
     """Say which cluster and step were modelled, and which form is the fastest there."""
     return [
-        ("cluster", words.one_line(of.cluster)),
-        ("step", f"b = {of.batch}, d = {of.dim}, {words.one_line(of.dtype)}"),
-        ("fastest that fits", words.one_line(of.fastest)),
+        Fact("cluster", words.one_line(of.cluster)),
+        Fact("step", f"b = {of.batch}, d = {of.dim}, {words.one_line(of.dtype)}"),
+        Fact("fastest that fits", words.one_line(of.fastest), "modelled"),
         *(_held(of.validation) if of.validation else ()),
     ]
 
 
 def _held(validation: SimulatorValidation) -> list[Fact]:
     """Say how the simulator compares with what was counted and measured, and what was not done."""
+    recorded, one_of_many, errors = validation.recorded, validation.one_of_many, validation.errors
     return [
-        ("simulated and recorded", _equal(validation.recorded, "messages and payload bytes of this run")),
-        ("one rank of many", _equal(validation.one_of_many, "operations of the loss on torch's fake back end")),
-        ("error of a simulated step", _errors(validation.errors)),
+        Fact(
+            "simulated and recorded",
+            _equal(recorded, "messages and payload bytes of this run"),
+            "counted" if recorded else None,
+        ),
+        Fact(
+            "one rank of many",
+            _equal(one_of_many, "operations of the loss on torch's fake back end"),
+            "counted" if one_of_many else None,
+        ),
+        Fact("error of a simulated step", _errors(errors), "measured" if errors else None),
     ]
 
 

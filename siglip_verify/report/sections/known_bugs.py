@@ -62,14 +62,14 @@ _OUTCOMES = {
 
 def _bugs(result: CatalogueResult) -> Table:
     return Table(
-        caption="Planted bugs: how they showed, at which case (counted), at which W, by what, and what the user reads.",
+        caption="Planted bugs: how they showed, at which case (counted), at which W first, and by what.",
         columns=(
             Column("bug", is_number=False),
             Column("outcome", is_number=False),
             Column("caught", is_number=False),
-            Column("W"),
+            Column("first seen", "at W"),
             Column("by", is_number=False, is_extra=True, is_prose=True),
-            Column("says", is_number=False, is_prose=True),
+            Column("diagnosis", is_number=False, is_prose=True),
         ),
         rows=tuple(
             (
@@ -77,7 +77,7 @@ def _bugs(result: CatalogueResult) -> Table:
                 Value(words.one_line(bug_outcome(bug)), "" if bug.passes else "mismatch"),
                 Value(bug_case(bug)),
                 Value(_world_size(bug)),
-                Value(words.one_line(", ".join(bug.findings or bug.quantities)) or words.NOTHING),
+                Value(_by(bug) or words.NOTHING),
                 _said(bug),
             )
             for bug in result.bugs
@@ -93,6 +93,12 @@ def _said(bug: BugResult) -> Value:
     return Value(words.one_line(bug.diagnosis) or words.NOTHING)
 
 
+def _by(bug: BugResult) -> str:
+    """Name what gave it away, each once: findings in the messages, else the quantities out of bounds."""
+    said = bug.findings or [words.QUANTITIES[quantity] for quantity in bug.quantities]
+    return words.one_line(", ".join(dict.fromkeys(said)))
+
+
 def _world_size(bug: BugResult) -> str:
     return next((words.one_line(word[2:]) for word in bug.case.split() if word.startswith("W=")), words.NOTHING)
 
@@ -103,7 +109,7 @@ def _controls(result: CatalogueResult) -> Table:
         columns=(
             Column("loss", is_number=False),
             Column("verdict", is_number=False),
-            Column("cases"),
+            Column("cases", "", "counted"),
             Column("what it is", is_number=False, is_prose=True),
         ),
         rows=tuple(
@@ -123,8 +129,8 @@ def _weaker(result: CatalogueResult) -> Table:
         caption="What a weaker checker would have missed, of the bugs that show in numbers.",
         columns=(
             Column("checker", is_number=False),
-            Column("misses"),
-            Column("of"),
+            Column("misses", "", "counted"),
+            Column("of", "", "counted"),
             Column("among them", is_number=False, is_prose=True),
         ),
         rows=tuple(

@@ -17,7 +17,7 @@ QUANTITY_GROUPS: Mapping[str, tuple[Quantity, ...]] = {
     "scale": ("scale_grad", "local_scale_grad"),
     "bias": ("bias_grad", "local_bias_grad"),
 }
-_DTYPE_CAPTION = "The same by dtype of the features, over all exchanges and world sizes."
+_DTYPE_CAPTION = "The same by dtype of the features, all exchanges and world sizes: shares measured, cases counted."
 _SHARE_CAPTION = "Worst error as a share of its bound: measured, 1 is the bound. Cases: counted."
 
 
@@ -71,7 +71,9 @@ def by_dtype(cells: Sequence[Cell]) -> Table:
 def nearest(cells: Sequence[Cell]) -> list[Fact]:
     """Name the quantity that came nearest to its bound, or went farthest beyond it, and the case."""
     found = words.nearest(cells)
-    return [("worst", words.nearest_in_words(found)), ("in", words.one_line(found.case))] if found else []
+    if found is None:
+        return []
+    return [Fact("worst", words.nearest_in_words(found), "measured"), Fact("in", words.one_line(found.case))]
 
 
 def _group_share(cell: Cell, quantities: tuple[Quantity, ...]) -> Value:

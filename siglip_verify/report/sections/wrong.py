@@ -1,4 +1,4 @@
-"""What went wrong: counterexamples, cases without judgement, findings, failures; all within bounds."""
+"""What went wrong: counterexamples, undecided cases, findings, failures; all within bounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def counterexamples(found: Sequence[Counterexample]) -> list[Entry]:
 
 
 def unjudged_cases(results: Sequence[CaseResult]) -> list[Entry]:
-    """Show the first cases that came to no judgement, and say how many more there are."""
+    """Show the first undecided cases, and say how many more there are."""
     return _first_entries([unjudged(result) for result in results[:ENTRIES_SHOWN]], len(results))
 
 
@@ -44,14 +44,14 @@ def failing(result: CaseResult) -> Entry:
 
 
 def unjudged(result: CaseResult) -> Entry:
-    """Show a case that came to no judgement: which rank did what, its traceback and last output."""
+    """Show an undecided case: which rank did what, its traceback and last output."""
     case = result.case
-    facts = [("case", str(case)), *_failures(result.failures), *_findings(result.findings)]
+    facts = [Fact("case", str(case)), *_failures(result.failures), *_findings(result.findings)]
     return Entry(
-        title=f"No judgement: {case.exchange} at W = {case.world_size}",
+        title=f"Undecided: {case.exchange} at W = {case.world_size}",
         tone="unknown",
         lead=words.one_line(failure_sentence(result.failures, case.world_size, result.reason)),
-        facts=(*facts, ("ended after", words.seconds(result.elapsed_s))),
+        facts=(*facts, Fact("ended after", words.seconds(result.elapsed_s), "measured")),
         verbatim=_verbatim(result.failures),
     )
 
@@ -66,12 +66,13 @@ def what_went_wrong(
 def _counterexample(found: Counterexample) -> Entry:
     """Show a shrunk case that fails: every figure of its worst quantity, the other quantities, findings, replay."""
     result, case = found.result, found.result.case
-    facts = [("shrunk", f"{words.plural(found.calls, 'case')} tried from the first failure to this one")]
+    tried = f"{words.plural(found.calls, 'case')} tried from the first failure to this one"
+    facts = [Fact("shrunk", tried, "counted")]
     if not found.reproducible:
-        facts.append(("race", "the same case did not fail when it was run a second time"))
+        facts.append(Fact("race", "the same case did not fail when it was run a second time"))
     said = found.diagnosis
     return Entry(
-        title=f"Counterexample: {case.exchange} at W = {case.world_size}",
+        title=f"Counterexample, the smallest found: {case.exchange} at W = {case.world_size}",
         tone="mismatch",
         lead=diagnosis.lead(said) if said else "",
         heat_maps=diagnosis.heat_maps(said) if said else (),
@@ -83,7 +84,7 @@ def _counterexample(found: Counterexample) -> Entry:
 
 def _mismatch_facts(result: CaseResult) -> tuple[Fact, ...]:
     return (
-        ("case", str(result.case)),
+        Fact("case", str(result.case)),
         *_share_facts(result.shares),
         *_findings(result.findings),
         *_failures(result.failures),
@@ -99,19 +100,19 @@ def _share_facts(shares: tuple[Share, ...]) -> list[Fact]:
     beyond = [_brief(share) for share in others if not share.share <= 1]
     within = [_brief(share) for share in others if share.share <= 1]
     facts = [
-        ("quantity", words.QUANTITIES[worst.quantity]),
-        ("rank", "all, reduced" if worst.rank is None else str(worst.rank)),
-        ("index", str(list(worst.index)) if worst.index else ""),
-        ("expected", words.exact(worst.expected)),
-        ("observed", words.exact(worst.observed)),
-        ("error", words.exact(worst.error)),
-        ("bound", words.exact(worst.bound)),
-        ("share", f"{words.share(worst.share)} of the bound"),
-        ("note", words.one_line(worst.note)),
-        ("beyond too", ", ".join(beyond)),
-        ("within", ", ".join(within)),
+        Fact("quantity", words.QUANTITIES[worst.quantity]),
+        Fact("rank", "all, reduced" if worst.rank is None else str(worst.rank)),
+        Fact("index", str(list(worst.index)) if worst.index else ""),
+        Fact("expected by the oracle", words.exact(worst.expected), "modelled"),
+        Fact("observed", words.exact(worst.observed), "measured"),
+        Fact("error", words.exact(worst.error), "measured"),
+        Fact("bound", words.exact(worst.bound), "modelled"),
+        Fact("error / bound", words.share(worst.share), "measured"),
+        Fact("note", words.one_line(worst.note)),
+        Fact("also out of bounds", ", ".join(beyond), "measured"),
+        Fact("within bounds", ", ".join(within), "measured"),
     ]
-    return [fact for fact in facts if fact[1]]
+    return [fact for fact in facts if fact.value]
 
 
 def _brief(share: Share) -> str:
@@ -119,20 +120,20 @@ def _brief(share: Share) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> list[Fact]:
-    said = [("finding", f"{words.one_line(finding.name)}: {words.one_line(finding.detail)}") for finding in findings]
+    said = [Fact("finding", f"{words.one_line(each.name)}: {words.one_line(each.detail)}") for each in findings]
     return _bounded(said, FINDINGS_SHOWN, "finding")
 
 
 def _failures(failures: Sequence[RankFailure]) -> list[Fact]:
     """Say what each rank did, those to blame first."""
     ordered = sorted(failures, key=lambda failure: (not failure.blamed, failure.rank))
-    said = [(f"rank {failure.rank}", _happened(failure)) for failure in ordered]
+    said = [Fact(f"rank {failure.rank}", _happened(failure)) for failure in ordered]
     return _bounded(said, RANKS_SHOWN, "rank")
 
 
 def _happened(failure: RankFailure) -> str:
-    suffers = "" if failure.blamed else " (only suffers from another rank's failure)"
-    return f"{failure.kind}{suffers}: {words.one_line(happened(failure))}"
+    follows = "" if failure.blamed else ", as a consequence of another rank's failure"
+    return f"{failure.kind}{follows}: {words.one_line(happened(failure))}"
 
 
 def _verbatim(failures: Sequence[RankFailure]) -> tuple[Verbatim, ...]:
@@ -155,4 +156,4 @@ def _output(failure: RankFailure) -> Verbatim:
 
 def _bounded(facts: list[Fact], limit: int, noun: str) -> list[Fact]:
     more = len(facts) - limit
-    return facts if more <= 0 else [*facts[:limit], (f"{noun}s", f"{more} more, in report.json")]
+    return facts if more <= 0 else [*facts[:limit], Fact(f"{noun}s", f"{more} more, in report.json", "counted")]
