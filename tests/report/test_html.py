@@ -253,6 +253,18 @@ def test_the_page_made_again_from_json_in_another_process_is_the_same(tmp_path: 
     assert again.stdout == b"".join(map(html.render, reports))
 
 
+def test_the_sizes_that_the_documentation_states_are_those_of_reports_today() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "reading_a_report.md").read_text()
+    stated = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", page, re.M)
+    assert [cases for cases, _, _ in stated] == ["100", "1,000", "10,000"]
+    for numbers in stated:
+        cases, *kilobytes = (int(number.replace(",", "")) for number in numbers)
+        report = samples.many(cases)
+        assert sum(cell.cases for each in report.losses for cell in each.cells) == cases
+        for said, written in zip(kilobytes, (html.render(report), dump(report)), strict=True):
+            assert said == pytest.approx(len(written) / 1000, rel=0.1), (cases, len(written))
+
+
 @pytest.mark.parametrize("name", ["large", "many", "passing"])
 def test_a_page_is_small_enough_to_send(name: str) -> None:
     assert len(html.render(getattr(samples, name)())) < 1 << 19

@@ -15,20 +15,22 @@ from typing import Any
 
 import pytest
 
-from siglip_verify.report import html
+from siglip_verify.report import html, load
 
 from . import samples
 from .browser import Browser, Page, executable
 
 pytestmark = pytest.mark.browser
 
-NAMES = ("passing", "mismatching", "unjudged", "hostile")
+NAMES = ("passing", "mismatching", "unjudged", "hostile", "many", "large")
+SAMPLE = Path(__file__).parents[2] / "reports" / "sample" / "report.html"
 PHONE_BY_DAY, DESK_BY_NIGHT = (360, "light"), (1440, "dark")
 LOOKS = [
     ("passing", *PHONE_BY_DAY),
     ("mismatching", *DESK_BY_NIGHT),
     ("unjudged", *PHONE_BY_DAY),
-    ("hostile", *DESK_BY_NIGHT),
+    ("hostile", *PHONE_BY_DAY),
+    ("many", *PHONE_BY_DAY),
 ]
 OTHER_LOOKS = [
     look for look in itertools.product(NAMES, (360, 1440), ("light", "dark")) if look not in LOOKS
@@ -112,6 +114,11 @@ def written(folder: Path, name: str) -> Path:
     return path
 
 
+def verdict(page: Page) -> str:
+    """Return the first word of the page's one heading of the first level."""
+    return page.evaluate("document.querySelector('h1').innerText.split(' ')[0]")
+
+
 def open_details(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
 
@@ -122,10 +129,19 @@ def open_details(page: Page) -> None:
 def test_the_page_is_quiet_fits_and_can_be_read(
     browser: Browser, tmp_path: Path, name: str, width: int, scheme: str
 ) -> None:
-    path = written(tmp_path, name)
+    look(browser, written(tmp_path, name), getattr(samples, name)().verdict, width, scheme)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [PHONE_BY_DAY, DESK_BY_NIGHT])
+def test_the_committed_sample_is_quiet_fits_and_can_be_read(browser: Browser, width: int, scheme: str) -> None:
+    look(browser, SAMPLE, load(SAMPLE.with_name("report.json").read_bytes()).verdict, width, scheme)
+
+
+def look(browser: Browser, path: Path, expected: str, width: int, scheme: str) -> None:
     with browser.page() as page:
         page.load(path, width=width, scheme=scheme)
         open_details(page)
+        assert verdict(page) == expected.upper()
         assert page.evaluate(TOO_WIDE) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("innerWidth") == width
