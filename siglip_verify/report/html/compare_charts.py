@@ -17,24 +17,24 @@ Step = TypeVar("Step", MessageRow, StepCost, ModelledStep)
 
 def counted_charts(rows: Sequence[MessageRow], costs: Sequence[StepCost]) -> Iterator[Chart]:
     """Draw calls, wire bytes, memory and time of steps of one size; nothing where there is but one W."""
-    yield from _chart("Calls", "a rank and step, counted", _by_form(rows, _calls), _count)
+    yield from _chart("Calls", "per rank and step, counted", _by_form(rows, _calls), _count)
     bound = {row.world_size: float(row.lower_bound_bytes) for row in sorted(rows, key=lambda row: row.world_size)}
     wire = _by_form(rows, lambda row: row.wire_bytes)
-    yield from _chart("Wire", "bytes a rank and step, measured", wire, words.num_bytes, bound)
+    yield from _chart("Wire", "bytes per rank and step, measured", wire, words.num_bytes, bound)
     yield from _chart(
-        "Memory", "kept by a rank, counted", _by_form(costs, lambda cost: cost.kept_bytes), words.num_bytes
+        "Memory", "kept per rank, counted", _by_form(costs, lambda cost: cost.kept_bytes), words.num_bytes
     )
     times = _by_form(costs, lambda cost: cost.median_s if cost.seconds else None)
-    yield from _chart("Time", "a step on loopback, measured", times, words.short_time)
+    yield from _chart("Time", "per step, on loopback, measured", times, words.short_time)
 
 
 def modelled_charts(of: Modelled) -> Iterator[Chart]:
     """Draw the same for a cluster, at powers of ten."""
     shown: list[tuple[str, str, Callable[[ModelledStep], float], Say]] = [
-        ("Calls", "a rank and step, modelled", lambda step: step.calls, _count),
-        ("Sent", "bytes a rank and step, modelled", lambda step: step.sent_bytes, words.num_bytes),
-        ("Memory", "held by a rank at most, modelled", lambda step: step.held_bytes, words.num_bytes),
-        ("Time", "a step, modelled", lambda step: step.step_s, words.short_time),
+        ("Calls", "per rank and step, modelled", lambda step: step.calls, _count),
+        ("Sent", "bytes per rank and step, modelled", lambda step: step.sent_bytes, words.num_bytes),
+        ("Memory", "held per rank at most, modelled", lambda step: step.held_bytes, words.num_bytes),
+        ("Time", "per step, modelled", lambda step: step.step_s, words.short_time),
     ]
     for title, subtitle, value, say in shown:
         values = _by_form(of.steps, value)

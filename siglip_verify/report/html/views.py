@@ -223,7 +223,7 @@ def known_bugs(report: Report) -> View | None:
         return None
     return {
         "verdict": report.catalogue.verdict,
-        "headline": sections.bugs_headline(report.catalogue),
+        "headline": sections.bugs_headline(report.catalogue).partition(": ")[2],
         "tables": sections.bug_tables(report.catalogue),
     }
 
