@@ -16,6 +16,12 @@ def commands(text: str) -> list[str]:
     return [line for line in lines if line.startswith("siglip-verify ")]
 
 
+def launched(text: str) -> list[str]:
+    """Return the lines of shell blocks by which a launcher starts this package, continued lines as one."""
+    lines = [line for block in blocks(text, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if "-m siglip_verify" in line]
+
+
 def links(text: str) -> list[str]:
     """Return what a document links to within the repository, without the places inside a page."""
     return re.findall(r"\]\((?!http|#)([^)#]+)(?:#[^)]*)?\)", text)

@@ -6,6 +6,7 @@ link to nowhere, a picture that is not what the plan says, a diagram in which a 
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import re
 import shlex
@@ -18,6 +19,7 @@ import yaml
 from documents import blocks, commands, is_tests, links
 
 from siglip_verify import cli, pytest_plugin
+from siglip_verify.case import parse_case
 from siglip_verify.run import simulated, whole
 from siglip_verify.world import Worlds
 
@@ -129,6 +131,20 @@ def test_the_sample_is_rendered_again_into_the_same_bytes_and_names_no_place_of_
         written = (folder / made.file_name).read_bytes()
         assert written == made.render(report), f"{made.file_name} is not what is written today: {MEND}"
         assert not re.search(rb"/(home|root|tmp|usr|work|Users)\b|site-packages", written), made.file_name
+
+
+# ------------------------------------------------------------------ pictures
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_names_no_place_of_a_machine(path: Path) -> None:
+    assert not re.search(r"[ >;](/home|/root|/tmp|/work|/usr)/", path.read_text()), "make pictures"
+
+
+def test_the_replay_line_in_the_picture_is_whole_and_can_be_run() -> None:
+    shown = html.unescape(re.sub("<[^>]*>", " ", (ROOT / "docs" / "pictures" / "broken.svg").read_text()))
+    words = " ".join(shown.split())
+    line = re.search(r"siglip-verify replay '([^']*)' --loss my_loss.py:SigLipLoss", words)
+    assert line, "make pictures"
+    assert parse_case(line[1]).exchange == "bidir"
 
 
 # ------------------------------------------------------------------ hop diagrams

@@ -48,6 +48,11 @@ def test_every_snippet_of_tests_passes(
     assert pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", "test_snippet.py"]) == 0
 
 
+def test_it_can_be_read_in_a_few_minutes() -> None:
+    written = re.sub(r"<!-- made by.*?<!-- end -->", "", README, flags=re.S)
+    assert len(written.split()) < 1600, "details belong into docs/"
+
+
 def test_every_make_target_and_file_that_it_names_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     named = re.findall(
