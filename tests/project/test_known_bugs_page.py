@@ -70,6 +70,6 @@ def test_every_control_has_its_row_and_was_accepted() -> None:
 
 
 def test_the_readme_says_the_same_of_weaker_checkers() -> None:
-    heading = "What each\nsimpler checker would have missed"
+    heading = "What each simpler checker would have missed"
     readme = [row[:2] for row in rows((ROOT / "README.md").read_text(), heading)]
     assert readme == [row[:2] for row in rows(PAGE, "## What weaker checkers miss")]
