@@ -34,7 +34,8 @@ svg { color-scheme: light dark; font: 13px system-ui, sans-serif; --paper: #fff;
 .paper { fill: var(--paper) } text { fill: var(--ink) } .phase { font-weight: 600 }
 .rank { stroke: var(--faint); stroke-width: 2 } .text { --way: var(--text) } .gradient { --way: var(--gradient) }
 .arrow { stroke: var(--way); stroke-width: 1.6; fill: none } .head { fill: var(--way) }
-.label { fill: var(--way); font-size: 12px; stroke: var(--paper); stroke-width: 4; paint-order: stroke }
+.label { fill: var(--way); font-size: 12px }
+.label, .note { stroke: var(--paper); stroke-width: 4; paint-order: stroke }
 .bar { fill: var(--paper); stroke: var(--way); stroke-width: 1.6 }
 """
 
@@ -102,7 +103,9 @@ def diagram(name: str, world_size: int = WORLD_SIZE) -> bytes:
                     drawn += _arrow(message, y, world_size, second=turn >= world_size)
             y += _ROW
         if not planned.hops(phase):
-            drawn.append(f'<text x="{_LEFT - 24:g}" y="{y + 12:g}">nothing is sent: all gradients are home</text>')
+            drawn.append(
+                f'<text class="note" x="{_LEFT - 24:g}" y="{y + 12:g}">nothing is sent: all gradients are home</text>'
+            )
             y += 24
         y += 20
     width = _LEFT + (world_size - 1) * _COLUMN + 2 * _EDGE
