@@ -65,7 +65,7 @@ BUGS = (
         make=_FirstBatchKept(),
         where=Where(calls=("second",)),
         quantities=ALL,
-        diagnosis=r"second",
+        diagnosis=r"kept from the step before",
     ),
     Bug(
         id="features-overwritten",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import sys
+from collections.abc import Generator
 
 import cyclopts
 from cyclopts import App
@@ -65,7 +67,19 @@ def _run(words: list[str]) -> int:
     for word in words:
         if not word.isascii() and word != word.encode(errors="replace").decode():  # bytes that the locale cannot read
             raise UsageError(f"words of a command are UTF-8; got {word!r}: rename what it names")
-    if words and words[0] in COMMANDS:
-        app[words[0]].help = None  # it is imported now, and its own docstring says more than the overview
     errors = Console(stderr=True)
-    return app(words, exit_on_error=False, error_console=errors, result_action="return_value") or 0
+    with _its_own_help(words):
+        return app(words, exit_on_error=False, error_console=errors, result_action="return_value") or 0
+
+
+@contextlib.contextmanager
+def _its_own_help(words: list[str]) -> Generator[None]:
+    """Let a command, which is imported now, speak by its own docstring, which says more than the overview's line."""
+    if not words or words[0] not in COMMANDS:
+        yield
+        return
+    app[words[0]].help = None
+    try:
+        yield
+    finally:
+        app[words[0]].help = COMMANDS[words[0]]

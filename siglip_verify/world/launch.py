@@ -94,7 +94,7 @@ class TemplateProcess:
         return self._status("reap", pid)
 
     def bury(self, pid: int) -> None:
-        """Let a killed rank leave the table of processes: now, or where it takes long to die, before a later request."""
+        """Let a killed rank leave the table of processes: now, or, if it dies late, before a later request."""
         self._status("bury", pid)
 
     def _status(self, op: str, pid: int) -> int | None:

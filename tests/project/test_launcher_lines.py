@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from documents import blocks, launched
-from siglip_verify.cli.app import app
 from torch.distributed.run import get_args_parser
+
+from siglip_verify.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

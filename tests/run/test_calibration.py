@@ -66,7 +66,7 @@ def test_what_ranks_send_is_what_is_simulated_and_a_difference_shows(
 def test_what_one_rank_of_64_posts_is_what_is_planned_and_a_difference_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(each.is_equal and each.operations > 0 for each in counted_on_fake_ranks(64))
     other = validation.planned_step
-    monkeypatch.setattr(validation, "planned_step", lambda setup, form, size: other(setup, form, size + 1))
+    monkeypatch.setattr(validation, "planned_step", lambda setup, form, size: other(setup, form, size + 8))
     assert not any(each.is_equal for each in counted_on_fake_ranks(64))
 
 

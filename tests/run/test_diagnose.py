@@ -84,6 +84,10 @@ SAID: dict[str, str] = {
         "loss and all gradients are equal to the oracle times 1/W (0.25): is this a loss for summed gradients? "
         "try --reduction sum --normalizer N"
     ),
+    "first-batch-kept": (
+        "At W = 4 with call = second, what the loss kept from the step before goes into this one; its first step is "
+        "right"
+    ),
     "gather-aliased": (
         "every rank sees only rank 3's texts, four times, and never the others': every block holds the texts of "
         "one rank"

@@ -103,6 +103,7 @@ def test_what_a_form_cannot_be_asked_is_left_out_and_said() -> None:
     assert set(of.dtypes) == {"float32", "bfloat16", "float16"}
     assert set(of.rows) == {"equal", "ragged"}
     assert [left.what for left in left_out] == [
+        "group",
         "upstream gradients that differ by rank",
         "features of other dtypes than float32, bfloat16, float16",
     ]

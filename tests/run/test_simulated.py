@@ -6,6 +6,7 @@ calibration has and the report has not, a comparison that cannot fail.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from siglip_verify import check
 from siglip_verify.adapt import LossSpec
 from siglip_verify.errors import UsageError
 from siglip_verify.report import sections
+from siglip_verify.report.blocks import Fact
 from siglip_verify.result import HeldAgainst, Report, SimulatorValidation, StepError
 from siglip_verify.run import simulated
 from siglip_verify.run.settings import settings
@@ -25,6 +27,10 @@ from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("simulated")
 LOSSES = [LossSpec(), LossSpec(args={"memory": "constant", "overlap": True}), LossSpec(args={"ragged": True})]
+
+
+def values(facts: Iterable[Fact]) -> dict[str, str]:
+    return {fact.name: fact.value for fact in facts}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def test_a_run_holds_what_it_counted_against_the_simulation(report: Report) -> N
     assert report.modelled.validation == SimulatorValidation(
         recorded=HeldAgainst(world_sizes=(1, 2, 4), steps=3 * (4 + 2), differing=())
     )
-    facts = dict(sections.modelled(report.modelled))
+    facts = values(sections.modelled(report.modelled))
     said = "messages and payload bytes of this run, 18 steps at W = 1, 2, 4: equal, exactly"
     assert facts["simulated and recorded"] == said
     assert "check --bugs quick" in facts["one rank of many"]
@@ -54,7 +60,7 @@ def test_one_byte_or_message_more_is_said(report: Report, field: str) -> None:
     assert held.recorded
     assert held.recorded.differing == (f"{row.exchange} constant overlap at W = 4",)
     assert report.modelled
-    facts = dict(sections.modelled(msgspec.structs.replace(report.modelled, validation=held)))
+    facts = values(sections.modelled(msgspec.structs.replace(report.modelled, validation=held)))
     assert facts["simulated and recorded"].startswith(f"DIFFERENT: {row.exchange} constant overlap at W = 4, of 13")
 
 
@@ -93,7 +99,7 @@ def test_a_calibration_in_the_report_folder_gives_the_error_of_each_exchange(rep
         StepError(form="gather", world_size=2, error=0.5),
     )
     assert report.modelled
-    facts = dict(sections.modelled(msgspec.structs.replace(report.modelled, validation=held)))
+    facts = values(sections.modelled(msgspec.structs.replace(report.modelled, validation=held)))
     assert facts["error of a simulated step"] == "W = 2: bidir -25%, gather +50%"
 
 

@@ -29,6 +29,7 @@ NUMBERS: tuple[Hypothesis, ...] = (
     values.right_only_at_small_logits,
     values.narrower_precision,
     messages.messages_that_differ,
+    values.kept_from_the_step_before,
     values.only_some_ranks,
 )
 

@@ -136,6 +136,14 @@ def narrower_precision(evidence: Evidence) -> Statement | None:
     return None
 
 
+def kept_from_the_step_before(evidence: Evidence) -> Statement | None:
+    """The first step of a loss is right, and its second is not."""
+    if evidence.needed("call") != "second":
+        return None
+    said = "what the loss kept from the step before goes into this one; its first step is right"
+    return Statement("kept-state", said)
+
+
 def only_some_ranks(evidence: Evidence) -> Statement | None:
     """Some ranks are right and others are not."""
     seen = evidence.plain
