@@ -51,7 +51,7 @@ def files(report: BenchReport, pages: dict[Path, str]) -> dict[Path, bytes]:
 def between(page: str, part: str) -> str:
     """Put a part between the marks of a page."""
     before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    _, after = rest.split(END, 1)
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
 
 

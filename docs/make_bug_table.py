@@ -102,7 +102,7 @@ if __name__ == "__main__":
     result = msgspec.json.decode(sys.stdin.buffer.read(), type=CatalogueResult)
     (ROOT / "docs" / "known_bugs.md").write_text(page(result))
     readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    _, after = rest.split(END)
+    before, rest = readme.read_text().split(BEGIN, 1)
+    _, after = rest.split(END, 1)
     score = f"**{headline(result)}** ([all of them](docs/known_bugs.md))"
     readme.write_text(f"{before}{BEGIN}{score}\n\n{weaker(result.weaker, SHOWN)}{END}{after}")

@@ -54,7 +54,7 @@ def section(data: dict[str, Any] | None) -> str:
 def write(page: str, said: str) -> str:
     """Put a section in its place on the page."""
     before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    _, after = rest.split(END, 1)
     return f"{before}{BEGIN}\n{said}\n{END}{after}"
 
 

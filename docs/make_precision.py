@@ -95,7 +95,7 @@ def table(worlds: Worlds) -> str:
 if __name__ == "__main__":
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    _, after = rest.split(END, 1)
     with Worlds(timeout_s=60) as worlds:
         PAGE.write_text(f"{before}{BEGIN}\n{table(worlds)}\n{END}{after}")
     print(f"wrote {PAGE}")

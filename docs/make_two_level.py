@@ -42,7 +42,7 @@ def _said(found: Beside) -> str:
 def write(page: str, said: str) -> str:
     """Put the table in its place on the page."""
     before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    _, after = rest.split(END, 1)
     return f"{before}{BEGIN}\n{said}\n{END}{after}"
 
 
