@@ -48,7 +48,7 @@ def test_every_entry_has_its_row_and_was_caught_as_it_declares_at_three_seeds() 
 def test_every_source_is_shown_with_its_full_address() -> None:
     for name, (_, source, *_) in bugs().items():
         of = CATALOGUE[name].source
-        assert source == (f"<{of}>" if of.startswith("https://") else of), name
+        assert source.replace("\\", "") == (f"<{of}>" if of.startswith("https://") else of), name
 
 
 def test_nothing_that_a_rank_said_is_read_as_markup() -> None:
