@@ -132,7 +132,7 @@ def test_the_page_is_quiet_fits_and_can_be_read(
     look(browser, written(tmp_path, name), getattr(samples, name)().verdict, width, scheme)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [PHONE_BY_DAY, DESK_BY_NIGHT])
+@pytest.mark.parametrize(("width", "scheme"), [PHONE_BY_DAY, pytest.param(*DESK_BY_NIGHT, marks=pytest.mark.long)])
 def test_the_committed_sample_is_quiet_fits_and_can_be_read(browser: Browser, width: int, scheme: str) -> None:
     look(browser, SAMPLE, load(SAMPLE.with_name("report.json").read_bytes()).verdict, width, scheme)
 

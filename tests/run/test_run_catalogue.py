@@ -40,6 +40,7 @@ def test_the_score_names_every_bug_in_every_format(quick: CatalogueResult) -> No
         assert f'"{bug.id}"' in json
 
 
+@pytest.mark.long  # the table of `make bug-table` shows it too
 def test_weaker_checkers_miss_what_they_do_not_look_at(worlds: Worlds) -> None:
     result = run_catalogue(worlds, chosen_bugs(["shift-not-reversed", "non-contiguous-grad"]), seeds=(0,))
     missed = {checker.name: set(checker.missed) for checker in result.weaker}
