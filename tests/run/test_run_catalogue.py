@@ -19,12 +19,16 @@ from siglip_verify.world import Worlds
 pytestmark = pytest.mark.xdist_group("catalogue")
 
 
+SOME = QUICK[::3]
+"""`make verify` plants all of the quick tier."""
+
+
 @pytest.fixture(scope="session")
 def quick(worlds: Worlds) -> CatalogueResult:
-    return run_catalogue(worlds, chosen_bugs(QUICK), seeds=(1,), weaker=False, controls=[CONTROLS["label-rows"]])
+    return run_catalogue(worlds, chosen_bugs(SOME), seeds=(1,), weaker=False, controls=[CONTROLS["label-rows"]])
 
 
-def test_the_quick_tier_is_caught_and_named(quick: CatalogueResult) -> None:
+def test_some_of_the_quick_tier_are_caught_and_named(quick: CatalogueResult) -> None:
     assert [(bug.id, bug.caught, bug.amiss, bug.diagnosis) for bug in quick.bugs if not bug.passes] == []
     assert [control.verdict for control in quick.controls] == ["pass"]
     assert quick.verdict == "pass"
@@ -32,9 +36,7 @@ def test_the_quick_tier_is_caught_and_named(quick: CatalogueResult) -> None:
 
 def test_the_score_names_every_bug_in_every_format(quick: CatalogueResult) -> None:
     text, json = report.markdown(quick), report.json(quick).decode()
-    assert text.startswith(
-        f"PASS: {len(QUICK)} of {len(QUICK)} planted bugs caught, 1 of 1 right loss accepted, seed 1"
-    )
+    assert text.startswith(f"PASS: {len(SOME)} of {len(SOME)} planted bugs caught, 1 of 1 right loss accepted, seed 1")
     for bug in quick.bugs:
         assert f"| {bug.id} |" in text
         assert f'"{bug.id}"' in json

@@ -44,9 +44,6 @@ def test_two_levels_use_every_uplink_and_cross_hosts_once_a_host() -> None:
 
 
 # ------------------------------------------------------------------ the page
-THE_PAGE = pytest.mark.xdist_group("two-level")  # reckoned once
-
-
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_two_level", DOCS / "make_two_level.py")
@@ -62,13 +59,13 @@ def found(script: ModuleType) -> list[tuple[str, int, list[Beside]]]:
     return list(script.rows())
 
 
-@THE_PAGE
+@pytest.mark.long
 def test_the_page_has_the_table_of_today(script: ModuleType, found: list[tuple[str, int, list[Beside]]]) -> None:
     page = script.PAGE.read_text()
     assert page == script.write(page, script.table(found)), "make two-level"
 
 
-@THE_PAGE
+@pytest.mark.long
 def test_two_levels_win_a_tenth_nowhere_but_where_the_page_says(
     script: ModuleType, found: list[tuple[str, int, list[Beside]]]
 ) -> None:

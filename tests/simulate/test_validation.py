@@ -66,8 +66,12 @@ def step_in_a_rank(exchange: str, memory: str, overlap: bool) -> list[Event]:
     return read_log(buffer, rank)
 
 
+WORLD_SIZES = [*range(1, 5), *(pytest.param(size, marks=pytest.mark.long) for size in range(5, 9))]
+"""`make verify` compares the same at W = 1..8 in its report."""
+
+
 @by_form
-@pytest.mark.parametrize("world_size", range(1, 9))
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
 @pytest.mark.xdist_group("simulate")
 def test_simulated_messages_and_bytes_are_those_recorded_on_real_ranks(
     worlds: Worlds, exchange: str, memory: str, overlap: bool, world_size: int
