@@ -14,7 +14,9 @@ from siglip_verify.result import CatalogueResult
 pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.usefixtures("warm")]
 
 
-@pytest.mark.parametrize("asked", [["--json"], ["--format", "json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "asked", [["--json"], pytest.param(["--format", "json"], marks=pytest.mark.long)], ids=" ".join
+)
 def test_json_is_all_that_is_printed(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(["bugs", "--only", "gather-no-grad", *asked]) == 0
     printed = capsys.readouterr()

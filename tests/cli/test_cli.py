@@ -231,7 +231,7 @@ def test_an_unknown_key_in_pyproject_is_named(
     ("arguments", "number"),
     [
         (["check", "--loss", f"{BROKEN}:Sleeping"], signal.SIGINT),
-        (["faults", "--only", "stopped"], signal.SIGTERM),
+        pytest.param(["faults", "--only", "stopped"], signal.SIGTERM, marks=pytest.mark.long),
         pytest.param(["check", "--loss", f"{BROKEN}:Sleeping"], signal.SIGTERM, marks=pytest.mark.long),
         pytest.param(["faults", "--only", "stopped"], signal.SIGINT, marks=pytest.mark.long),
     ],

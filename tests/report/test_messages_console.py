@@ -58,15 +58,20 @@ def test_a_step_that_did_not_end_is_unknown_and_says_which() -> None:
     assert "no answer after 5 s" in shown(report)
 
 
-def test_many_ranks_and_hops_are_cut_and_the_cut_is_said() -> None:
-    text = shown(steps.hostile())
+@pytest.fixture(scope="module")
+def hostile() -> str:
+    return shown(steps.hostile())
+
+
+def test_many_ranks_and_hops_are_cut_and_the_cut_is_said(hostile: str) -> None:
+    text = hostile
     assert "38 more hops, in messages.jsonl" in text
     assert "28 more ranks, in messages.jsonl" in text
     assert all(len(table.rows) <= ROWS_SHOWN for table in hops(steps.step("shift", 40)))
 
 
-def test_no_text_from_outside_reaches_the_terminal_as_it_is() -> None:
-    assert not {"\x1b", "\x00", "\u202e"} & set(shown(steps.hostile()))
+def test_no_text_from_outside_reaches_the_terminal_as_it_is(hostile: str) -> None:
+    assert not {"\x1b", "\x00", "\u202e"} & set(hostile)
 
 
 @examples(20)

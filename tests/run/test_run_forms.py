@@ -34,8 +34,8 @@ pytestmark = pytest.mark.xdist_group("forms")
 
 ALL_FORMS = [
     *(pytest.param(form, marks=pytest.mark.long) for form in FORMS),  # `make verify` checks these
-    {"memory": "recompute", "overlap": True},
-    {"memory": "constant", "ragged": True},
+    pytest.param({"memory": "recompute", "overlap": True}, marks=pytest.mark.long),
+    pytest.param({"memory": "constant", "ragged": True}, marks=pytest.mark.long),
     {"memory": "recompute", "ragged": True, "overlap": True},
     {"memory": "constant", "grad_dtype": "torch.bfloat16"},
     {"memory": "recompute", "grad_dtype": "torch.float64"},
