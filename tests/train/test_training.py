@@ -35,12 +35,7 @@ SHORT_FORMS = tuple(form for form in FORMS if form not in WHOLE_FORMS)
 # ------------------------------------------------------------------ equality
 @pytest.mark.parametrize(
     ("world_size", "training", "forms"),
-    [
-        pytest.param(1, WHOLE, WHOLE_FORMS, marks=pytest.mark.long),
-        pytest.param(2, WHOLE, WHOLE_FORMS, marks=pytest.mark.long),
-        (4, WHOLE, WHOLE_FORMS),
-        *((size, SHORT, SHORT_FORMS) for size in (1, 2, 4)),
-    ],
+    [(size, training, forms) for size in (1, 2, 4) for training, forms in ((WHOLE, WHOLE_FORMS), (SHORT, SHORT_FORMS))],
 )
 def test_every_form_trains_as_one_process_on_the_whole_batch_does(
     worlds: Worlds, training: Training, forms: tuple[Form, ...], world_size: int
