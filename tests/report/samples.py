@@ -408,7 +408,7 @@ def large() -> Report:
 # ------------------------------------------------------------------ all others
 # Whole results are not shrunk: they are large, and the error names the field.
 ANY_RESULT = hypothesis.settings(
-    examples(8),
+    examples(15),
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )
