@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siglip_verify.checks.memory import GROWTH, StepBytes, chunks_bound, nothing_stays
+from siglip_verify.checks.memory import GROWTH, StepBytes, chunks_bound, flat, nothing_stays
 from siglip_verify.records import Finding
 
 
@@ -52,6 +52,19 @@ def test_growth_is_found_just_beyond_the_bound_and_said_with_its_figures() -> No
 def test_both_steps_are_of_the_same_ranks() -> None:
     with pytest.raises(ValueError, match="zip"):
         chunks_bound(peaks(1, 1), peaks(1), 8, 2)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 1_000), st.integers(1, 8), st.integers(2, 8), st.integers(-1_000, 1_000))
+def test_a_block_more_with_every_rank_more_is_found(kept: int, block: int, few: int, more: int, beyond: int) -> None:
+    grown = {few: kept, few + 1: 0, few + more: kept + more * block + beyond}
+    assert bool(flat(grown, block)) == (beyond >= 0)
+
+
+def test_growth_with_ranks_is_found_from_one_block_a_rank_on_and_said_with_its_figures() -> None:
+    """Not from one rank more, whose block may be a message that the back end has not let go of."""
+    assert flat({}, 64) == flat({4: 64}, 64) == flat({1: 0, 2: 640}, 64) == flat({2: 1_000, 4: 1_127}, 64) == []
+    detail = "memory grows with the number of ranks: a rank keeps 1,000 bytes for backward at W = 2 and 1,128 at W = 4"
+    assert flat({2: 1_000, 4: 1_128}, 64) == [Finding(name="memory-grows", detail=detail)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from siglip_verify.checks.diagnosis.counts import in_words
 from siglip_verify.checks.diagnosis.words import each_rank, is_around_the_ring, ranks, times
 
 RING, UNLIKE = np.eye(3), np.diag([1.0, 2.0, 3.0])
@@ -51,3 +52,9 @@ def test_numbers_go_round_where_every_rank_sees_the_same_from_its_own_place() ->
 )
 def test_how_often_is_a_word_where_there_is_one(number: float, said: str) -> None:
     assert times(number) == said
+
+
+def test_what_one_rank_counts_too_often_is_said_of_that_rank() -> None:
+    counted = np.ones((3, 3))
+    counted[0, 1] = 2
+    assert in_words(counted) == "rank 0 counts those of rank 1 twice"
