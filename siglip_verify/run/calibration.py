@@ -119,6 +119,7 @@ def _fit(worlds: Worlds, world_size: int, dtype: DType, turns: int) -> Fit:
         ranks_per_host=worlds.ranks_per_host,
         memory_gbytes=max(worlds.run(world_size, memory_of_rank)) / 1e9,
         call_us=within.call_us,
+        message_us=within.message_us,
         collective_call_us=within.collective_call_us,
         gather_backward=worlds.gather_backward,
         within_host=within.link if ranks_per_host > 1 else between or within.link,

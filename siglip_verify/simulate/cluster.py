@@ -89,6 +89,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ranks_per_host: How many ranks a host has; a world smaller than that has one host.
         memory_gbytes: Memory of one rank's device, 1e9 bytes.
         call_us: Microseconds that posting a hop or calling a collective takes before anything is sent.
+        message_us: Microseconds that posting each further message of a hop adds to that.
         collective_call_us: The same for collectives alone, where that differs.
         gather_backward: The collective that brings gather's gradients home.
         within_host: The link of one rank to the others of its host.
@@ -101,6 +102,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ranks_per_host: _Number
     memory_gbytes: _Positive
     call_us: _NotNegative = 0.0
+    message_us: _NotNegative = 0.0
     collective_call_us: _NotNegative | None = None
     gather_backward: GatherBackward = "reduce_scatter"
     within_host: Link
@@ -115,10 +117,9 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 f"between_hosts.per_host={uplinks.per_host}: give a divisor of {self.ranks_per_host}"
             )
 
-    @property
-    def call_s(self) -> float:
-        """What posting a hop takes, in seconds."""
-        return self.call_us * 1e-6
+    def posting_s(self, messages: int) -> float:
+        """Return what posting a hop of so many messages takes, in seconds."""
+        return (self.call_us + (messages - 1) * self.message_us) * 1e-6
 
     @property
     def collective_call_s(self) -> float:

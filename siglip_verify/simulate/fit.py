@@ -3,9 +3,10 @@
 Here: least squares from samples to latency, bandwidth, call and block time. Not here: measuring (`run.calibration`).
 
 Each sample is a sum of the numbers that are sought, known multiples of each: a hop of n bytes takes call + latency +
-n / bandwidth, a ring of W ranks a call of its own and (W-1) of the others. They are fitted so that the relative errors
-are least, since a wrong microsecond matters in a small message alone; none can be negative. Only what goes around a
-ring is fitted to: a library that posts all messages of an all_to_all at once has one latency where the model has W-1.
+n / bandwidth, a second message in it one posting and n bytes more, a ring of W ranks a call of its own and (W-1)
+latencies and messages. They are fitted so that the relative errors are least, since a wrong microsecond matters in a
+small message alone; none can be negative. Only what goes around a ring is fitted to: a library that posts all messages
+of an all_to_all at once has one latency where the model has W-1.
 """
 
 from __future__ import annotations
@@ -60,12 +61,14 @@ class LinkFit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         call_us: Microseconds that a hop takes before anything is sent.
-        collective_call_us: The same for a collective.
+        message_us: Microseconds that each further message of a hop adds to that.
+        collective_call_us: Microseconds that a collective takes before anything is sent.
         link: Latency and bandwidth.
         error: How far the samples lie from the fit: the mean relative error.
     """
 
     call_us: float
+    message_us: float
     collective_call_us: float
     link: Link
     error: float
@@ -75,9 +78,10 @@ def fit_link(samples: Sequence[LinkSample]) -> LinkFit:
     """Fit calls, latency and bandwidth to samples of ranks that are all alike."""
     found = _fit([_multiples(sample) for sample in samples], [each.seconds for each in samples])
     predicted = [float(np.dot(_multiples(each), found)) for each in samples]
-    call_s, collective_call_s, latency_s, byte_s = found
+    call_s, message_s, collective_call_s, latency_s, byte_s = found
     return LinkFit(
         call_us=call_s * 1e6,
+        message_us=message_s * 1e6,
         collective_call_us=collective_call_s * 1e6,
         link=Link(latency_us=latency_s * 1e6, gbytes_per_s=1e-9 / max(byte_s, _LEAST)),
         error=_mean_error(predicted, [each.seconds for each in samples]),
@@ -133,16 +137,21 @@ def fit_compute(samples: Sequence[BlockSample], dtype: DType) -> tuple[Compute, 
 
 
 # ------------------------------------------------------------------ the multiples
-_MULTIPLES: Mapping[Pattern, Callable[[int, int], tuple[float, float, float, float]]] = {
-    "hop": lambda w, n: (1, 0, 1, n),
-    "double hop": lambda w, n: (1, 0, 1, 2 * n),
-    "all_gather": lambda w, n: (0, 1, w - 1, (w - 1) * n),
-    "all_reduce": lambda w, n: (0, 1, 2 * (w - 1), 2 * (w - 1) * n / w),
+_Row = tuple[float, float, float, float, float]
+
+_MULTIPLES: Mapping[Pattern, Callable[[int, int], _Row]] = {
+    "hop": lambda w, n: (1, 0, 0, 1, n),
+    "double hop": lambda w, n: (1, 1, 0, 1, 2 * n),
+    "all_gather": lambda w, n: (0, 0, 1, w - 1, (w - 1) * n),
+    "all_reduce": lambda w, n: (0, 0, 1, 2 * (w - 1), 2 * (w - 1) * n / w),
 }
 
 
-def _multiples(sample: LinkSample) -> tuple[float, float, float, float]:
-    """Return how many calls, latencies and bytes follow one another (collectives as rings, see `collectives`)."""
+def _multiples(sample: LinkSample) -> _Row:
+    """Return how many calls, further messages, calls of collectives, latencies and bytes follow one another.
+
+    Collectives are rings, see `collectives`.
+    """
     return _MULTIPLES[sample.pattern](sample.world_size, sample.num_bytes)
 
 

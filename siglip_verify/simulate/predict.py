@@ -98,7 +98,7 @@ def program_of(
         planned,
         phase,
         block if computing else BlockTime(0.0, 0.0),
-        call_s=setup.cluster.call_s,
+        posting_s=setup.cluster.posting_s,
         collective_s={hop: call.seconds for hop, call in calls.items()},
     )
 

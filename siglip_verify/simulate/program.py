@@ -14,7 +14,7 @@ what was done in the order in which it was done.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -32,7 +32,12 @@ class _Leg(NamedTuple):
 
 
 def phase_program(
-    plan: Plan, phase: Phase, block: BlockTime, *, call_s: float, collective_s: Mapping[Collective, float]
+    plan: Plan,
+    phase: Phase,
+    block: BlockTime,
+    *,
+    posting_s: Callable[[int], float],
+    collective_s: Mapping[Collective, float],
 ) -> Program:
     """Return the rounds of a phase.
 
@@ -40,10 +45,10 @@ def phase_program(
         plan: What is sent, and whether hops overlap computing.
         phase: Which phase.
         block: Seconds a block; in constant memory forward computes gradients too, and backward nothing.
-        call_s: What posting a hop takes.
+        posting_s: Gives what posting a hop of so many messages takes.
         collective_s: What a call of each collective of the plan takes.
     """
-    legs = list(_legs(plan, phase, call_s, collective_s))
+    legs = list(_legs(plan, phase, posting_s, collective_s))
     own = plan.world_size - sum(leg.blocks * leg.times for leg in legs)
     seconds = block.forward if phase == "forward" else block.backward
     if not legs:
@@ -63,24 +68,26 @@ def _carries_gradients(plan: Plan, phase: Phase) -> bool:
     return plan.text_grad and (plan.memory, phase) in (("constant", "forward"), ("recompute", "backward"))
 
 
-def _legs(plan: Plan, phase: Phase, call_s: float, collective_s: Mapping[Collective, float]) -> Iterator[_Leg]:
+def _legs(
+    plan: Plan, phase: Phase, posting_s: Callable[[int], float], collective_s: Mapping[Collective, float]
+) -> Iterator[_Leg]:
     word = GRADIENT if _undoes(plan, phase) else TEXT
     brought = 0
     for run in plan.runs(phase):
         if brought and plan.overlap and _only_home(run.hop):
             yield _Leg(Round(), 0, 1)  # W = 2 and 3: the gradient goes home when it is computed, with nothing under way
         brought = _blocks(run.hop, plan, word)
-        yield _Leg(_posted(run.hop, plan, call_s, collective_s), brought, run.times)
+        yield _Leg(_posted(run.hop, plan, posting_s, collective_s), brought, run.times)
 
 
 def _only_home(hop: Hop) -> bool:
     return not isinstance(hop, Collective) and all(move.towards == "home" for move in hop)
 
 
-def _posted(hop: Hop, plan: Plan, call_s: float, collective_s: Mapping[Collective, float]) -> Round:
+def _posted(hop: Hop, plan: Plan, posting_s: Callable[[int], float], collective_s: Mapping[Collective, float]) -> Round:
     if isinstance(hop, Collective):
         return Round(fixed_s=collective_s[hop])
-    return Round(transfers_of(hop, plan), call_s=call_s)
+    return Round(transfers_of(hop, plan), call_s=posting_s(len(hop)))
 
 
 def transfers_of(moves: Sequence[Move], plan: Plan) -> tuple[Transfer, ...]:

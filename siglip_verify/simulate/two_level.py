@@ -109,11 +109,13 @@ class _Levels:
         """Go around each host both ways; with the first hop of each turn but the last, on to the next host."""
         double, single = divmod(self._inside.world_size - 1, 2)
         text = self._text_bytes
-        around = [_Hop(self._within_s(text, 1, -1), 2)] * double + [_Hop(self._within_s(text, 1), 1)] * single
-        first, *others = around or [_Hop(0.0, 0)]
+        ways = [(1, -1)] * double + [(1,)] * single
+        around = [_Hop(self._within_s(text, *way), len(way)) for way in ways]
+        first = ways[0] if ways else ()
         for _ in range(self._whole.num_hosts - 1):
-            yield _Hop(max(first.seconds, self._between_s(text)), first.blocks + 1)
-            yield from others
+            within_s = self._within_s(text, *first, beside=1) if first else 0.0
+            yield _Hop(max(within_s, self._between_s(text, beside=len(first))), len(first) + 1)
+            yield from around[1:]
         yield from around
 
     def with_gradients(self, lag: int) -> Iterator[_Hop]:
@@ -131,12 +133,15 @@ class _Levels:
             yield _Hop(0.0, 0)  # the gradient goes home when it is computed
         yield _Hop(last_s, 0)
 
-    def _within_s(self, num_bytes: float, *offsets: int) -> float:
-        return self._hop_s(self._inside, num_bytes, *offsets)
+    def _within_s(self, num_bytes: float, *offsets: int, beside: int = 0) -> float:
+        return self._hop_s(self._inside, num_bytes, *offsets, beside=beside)
 
-    def _between_s(self, num_bytes: float) -> float:
-        return self._hop_s(self._whole, num_bytes, self._whole.ranks_per_host)
+    def _between_s(self, num_bytes: float, beside: int = 0) -> float:
+        return self._hop_s(self._whole, num_bytes, self._whole.ranks_per_host, beside=beside)
 
-    def _hop_s(self, fabric: Fabric, num_bytes: float, *offsets: int) -> float:
+    def _hop_s(self, fabric: Fabric, num_bytes: float, *offsets: int, beside: int) -> float:
+        """Return how long some messages take, posted with so many others that go another way."""
         transfers = tuple(Transfer(num_bytes, offset=offset) for offset in offsets)
-        return lockstep.communication_s(fabric, Round(transfers, call_s=fabric.cluster.call_s))
+        return lockstep.communication_s(
+            fabric, Round(transfers, call_s=fabric.cluster.posting_s(len(transfers) + beside))
+        )

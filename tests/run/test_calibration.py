@@ -6,8 +6,10 @@ not timed, a simulation of other messages than the loss sends, a comparison that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from siglip_verify.errors import UsageError
@@ -15,17 +17,25 @@ from siglip_verify.run import calibration, validation
 from siglip_verify.run.calibration import BLOCKS, LINK_BYTES, TIMED_FORMS, calibrate
 from siglip_verify.run.validation import FORMS, counted_on_fake_ranks, counted_on_ranks
 from siglip_verify.simulate import Setup, read_cluster, simulate, write_cluster
+from siglip_verify.simulate.fit import LinkFit, LinkSample, fit_link
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("calibration")
 
 
-def test_a_machine_is_fitted_and_the_file_is_taken(worlds: Worlds, tmp_path: Path) -> None:
+def test_a_machine_is_fitted_and_the_file_is_taken(
+    worlds: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(samples: Sequence[LinkSample]) -> LinkFit:
+        return msgspec.structs.replace(fit_link(samples), message_us=7.0)  # what four turns fit may be none
+
+    monkeypatch.setattr(calibration, "fit_link", fitted)
     result = calibrate(worlds, [2], batch=8, dim=16, dtype="float32", turns=4, validate=False)
     (fit,) = result.fits
     assert len(fit.links) == 4 * len(LINK_BYTES)
     assert len(fit.blocks) == len(BLOCKS)
     assert all(sample.seconds > 0 for sample in fit.links)
+    assert fit.cluster.message_us == 7.0
     assert [step.form for step in result.steps] == list(TIMED_FORMS)
     path = tmp_path / "here.toml"
     path.write_text(write_cluster(result.cluster))

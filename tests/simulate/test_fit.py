@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siglip_verify.plan import PHASES, plan
 from siglip_verify.simulate import PRESETS, Form, Setup, read_cluster, simulate, write_cluster
 from siglip_verify.simulate.calibration import Calibration, Fit, StepTime
 from siglip_verify.simulate.compute import block_time
@@ -22,12 +23,14 @@ SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 LOOPBACK = PRESETS["loopback"]
 
 
-def link_samples(world_size: int, hop_s: float, call_s: float, latency_s: float, byte_s: float) -> list[LinkSample]:
+def link_samples(
+    world_size: int, hop_s: float, message_s: float, call_s: float, latency_s: float, byte_s: float
+) -> list[LinkSample]:
     """Make samples of W ranks as the documentation of the model says, without the code that fits."""
     steps = world_size - 1
     seconds = {
         "hop": lambda n: hop_s + latency_s + n * byte_s,
-        "double hop": lambda n: hop_s + latency_s + 2 * n * byte_s,
+        "double hop": lambda n: hop_s + message_s + latency_s + 2 * n * byte_s,
         "all_gather": lambda n: call_s + steps * (latency_s + n * byte_s),
         "all_reduce": lambda n: call_s + 2 * steps * (latency_s + n / world_size * byte_s),
     }
@@ -41,14 +44,16 @@ def link_samples(world_size: int, hop_s: float, call_s: float, latency_s: float,
 microseconds = st.floats(1, 5000)
 
 
-@given(st.integers(3, 16), microseconds, microseconds, microseconds, st.floats(0.05, 400))
+@given(st.integers(3, 16), microseconds, microseconds, microseconds, microseconds, st.floats(0.05, 400))
 def test_a_link_is_fitted_to_what_it_was_made_from(
-    world_size: int, hop_us: float, call_us: float, latency_us: float, width: float
+    world_size: int, hop_us: float, message_us: float, call_us: float, latency_us: float, width: float
 ) -> None:
-    samples = link_samples(world_size, hop_us * 1e-6, call_us * 1e-6, latency_us * 1e-6, 1e-9 / width)
+    microseconds = (each * 1e-6 for each in (hop_us, message_us, call_us, latency_us))
+    samples = link_samples(world_size, *microseconds, 1e-9 / width)
     fit = fit_link(samples)
     assert fit.error < 1e-6
     assert fit.collective_call_us == pytest.approx(call_us, rel=1e-3, abs=1e-3)
+    assert fit.message_us == pytest.approx(message_us, rel=1e-3, abs=1e-3)
     assert fit.call_us + fit.link.latency_us == pytest.approx(hop_us + latency_us, rel=1e-3)
     assert fit.link.latency_us == pytest.approx(latency_us, rel=1e-3, abs=1e-3)
     assert fit.link.gbytes_per_s == pytest.approx(width, rel=1e-2)
@@ -92,7 +97,7 @@ def test_a_device_is_fitted_to_what_it_was_made_from() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_cluster_that_is_written_reads_as_it_was(tmp_path: Path, name: str) -> None:
-    cluster = msgspec.structs.replace(PRESETS[name], about='said "so"', collective_call_us=3.25)
+    cluster = msgspec.structs.replace(PRESETS[name], about='said "so"', message_us=0.5, collective_call_us=3.25)
     path = tmp_path / "cluster.toml"
     path.write_text(write_cluster(cluster))
     assert read_cluster(path) == cluster
@@ -106,6 +111,23 @@ def test_a_call_of_a_collective_costs_what_is_said_and_else_what_a_hop_does() ->
 
     assert step_s(None) == pytest.approx(step_s(LOOPBACK.call_us))
     assert step_s(1000.0 + LOOPBACK.call_us) == pytest.approx(step_s(None) + 2e-3), "an all_gather and an all_to_all"
+
+
+@pytest.mark.parametrize("memory", ["autograd", "constant"])
+@pytest.mark.parametrize("exchange", ["bidir", "shift"])
+@pytest.mark.parametrize("world_size", [2, 3, 4, 7, 8])
+def test_each_further_message_of_a_hop_costs_what_is_said(exchange: str, memory: str, world_size: int) -> None:
+    def communication_s(message_us: float) -> float:
+        cluster = msgspec.structs.replace(LOOPBACK, message_us=message_us)
+        cost = simulate(Setup(cluster=cluster, batch=8, dim=8), [world_size], [memory]).cost(form, world_size)
+        return cost.forward.communication_s + cost.backward.communication_s
+
+    form = Form(exchange, memory)
+    planned = plan(exchange, world_size, 8, 8, 2, memory=memory)
+    hops = [run.hop for phase in PHASES for run in planned.runs(phase) for _ in range(run.times)]
+    further = sum(len(hop) for hop in hops) - len(hops)
+    assert (further > 0) == (exchange == "bidir" and world_size > 2)
+    assert communication_s(300.0) == pytest.approx(communication_s(0.0) + further * 300e-6, rel=1e-9)
 
 
 # ------------------------------------------------------------------ a model beside measurements

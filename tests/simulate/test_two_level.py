@@ -22,6 +22,10 @@ H100 = Setup(cluster=PRESETS["h100-ib"], batch=2048, dim=1152)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def with_cluster(**changed: object) -> Setup:
+    return msgspec.structs.replace(H100, cluster=msgspec.structs.replace(H100.cluster, **changed))
+
+
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize(("memory", "exchange"), [("autograd", "bidir"), ("constant", "shift")])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 8])
@@ -29,14 +33,21 @@ def test_within_one_host_two_levels_are_an_exchange_of_today(
     world_size: int, memory: str, exchange: str, overlap: bool
 ) -> None:
     """So no assumption on what hides what is made for one side alone."""
-    today = simulate(H100, [world_size], [memory], overlap=overlap).cost(Form(exchange, memory, overlap), world_size)
-    assert two_level_step_s(H100, world_size, memory, overlap=overlap) == pytest.approx(today.step_s, rel=1e-9)
+    setup = with_cluster(message_us=20.0)
+    today = simulate(setup, [world_size], [memory], overlap=overlap).cost(Form(exchange, memory, overlap), world_size)
+    assert two_level_step_s(setup, world_size, memory, overlap=overlap) == pytest.approx(today.step_s, rel=1e-9)
+
+
+def test_what_is_posted_together_is_posted_one_after_the_other() -> None:
+    """4 hops a host of 7 messages, and in each turn but the last one more to the next host; backward the same."""
+    steps_s = [two_level_step_s(with_cluster(message_us=each), 64, "autograd", overlap=False) for each in (0.0, 20.0)]
+    assert steps_s[1] - steps_s[0] == pytest.approx(2 * (7 * (8 - 4) + (7 - 4)) * 20e-6, rel=1e-9)
 
 
 def test_two_levels_use_every_uplink_and_cross_hosts_once_a_host() -> None:
     """Where only uplinks cost, a step is H-1 crossings of one block there, and as many back."""
     free = Link(latency_us=0, gbytes_per_s=1e9)
-    setup = msgspec.structs.replace(H100, cluster=msgspec.structs.replace(H100.cluster, within_host=free, call_us=0.0))
+    setup = with_cluster(within_host=free, call_us=0.0)
     crossing_s = 14e-6 + 2048 * 1152 * 2 / 48.5e9
     computing_s = 64 * sum(block_time(setup.cluster, "autograd", 2048, 1152, "bfloat16"))
     step_s = two_level_step_s(setup, 64, "autograd", overlap=False)

@@ -38,7 +38,7 @@ by_form = pytest.mark.parametrize(("exchange", "memory", "overlap"), FORMS)
 def simulated(planned: Plan, phase: str) -> Counter[tuple[int, int, float]]:
     """Return the messages of all ranks that the engine lets through: (src, dst, bytes), how often."""
     trace = engine.Trace()
-    program = phase_program(planned, phase, BlockTime(1e-6, 1e-6), call_s=0.0, collective_s={})
+    program = phase_program(planned, phase, BlockTime(1e-6, 1e-6), posting_s=lambda messages: 0.0, collective_s={})
     engine.seconds(Fabric(PRESETS["loopback"], planned.world_size, every_rank=True), program, trace=trace)
     return Counter((sent.src, sent.dst, sent.num_bytes) for sent in trace.sent)
 

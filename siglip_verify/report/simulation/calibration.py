@@ -74,14 +74,16 @@ def headline(calibration: Calibration) -> str:
 def _fits(calibration: Calibration) -> Table:
     return Table(
         caption=(
-            "Fitted to measurements: a message's latency and bandwidth, what a hop and a collective add, how fast "
-            "blocks are computed. Error: of the fit on its own samples, the mean relative one."
+            "Fitted to measurements: a message's latency and bandwidth, what a hop, each message of it beside the "
+            "first and a collective add, how fast blocks are computed. Error: of the fit on its own samples, the mean "
+            "relative one."
         ),
         columns=(
             Column("W"),
             Column("latency", "us"),
             Column("width", "GB/s"),
             Column("hop", "us"),
+            Column("message", "us"),
             Column("call", "us"),
             Column("error", ""),
             Column("between hosts", "us, GB/s", is_number=False, is_extra=True),
@@ -104,6 +106,7 @@ def _fit(fit: Fit, calibration: Calibration) -> tuple[Value, ...]:
         Value(significant(cluster.within_host.latency_us)),
         Value(significant(cluster.within_host.gbytes_per_s)),
         Value(significant(cluster.call_us)),
+        Value(significant(cluster.message_us)),
         Value(significant(cluster.collective_call_s * 1e6)),
         Value(f"{fit.link_error:.0%}"),
         Value(across),
