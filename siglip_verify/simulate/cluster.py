@@ -89,7 +89,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ranks_per_host: How many ranks a host has; a world smaller than that has one host.
         memory_gbytes: Memory of one rank's device, 1e9 bytes.
         call_us: Microseconds that posting a hop or calling a collective takes before anything is sent.
-        message_us: Microseconds that posting each further message of a hop adds to that.
+        message_us: Microseconds that posting each further message of a hop, or of an all_to_all, adds to that.
         collective_call_us: The same for collectives alone, where that differs.
         gather_backward: The collective that brings gather's gradients home.
         within_host: The link of one rank to the others of its host.
@@ -117,9 +117,14 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 f"between_hosts.per_host={uplinks.per_host}: give a divisor of {self.ranks_per_host}"
             )
 
+    @property
+    def message_s(self) -> float:
+        """What posting each message beside the first takes, in seconds."""
+        return self.message_us * 1e-6
+
     def posting_s(self, messages: int) -> float:
         """Return what posting a hop of so many messages takes, in seconds."""
-        return (self.call_us + (messages - 1) * self.message_us) * 1e-6
+        return self.call_us * 1e-6 + (messages - 1) * self.message_s
 
     @property
     def collective_call_s(self) -> float:

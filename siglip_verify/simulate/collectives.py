@@ -4,7 +4,7 @@ With W ranks on H hosts of g, P bytes handed over, alpha and beta of the links:
 
 | | all_gather | reduce_scatter | all_reduce | all_to_all |
 |---|---|---|---|---|
-| ring | W-1 steps of P | W-1 steps of P/W | 2 (W-1) steps of P/W | pairwise: step k sends P/W to r + k |
+| ring | W-1 steps of P | W-1 steps of P/W | 2 (W-1) steps of P/W | none: W-1 messages of P/W at once |
 | recursive-doubling | log W steps of P, 2P, 4P ... | P/2, P/4 ... | both in turn | log W steps of P/2 |
 | tree | as ring | as ring | up and down a tree, pipelined | as ring |
 
@@ -20,6 +20,9 @@ that little crosses hosts. For powers of two alone.
 2009, Two-tree algorithms for full bandwidth broadcast, reduction and scan), all uplinks in use, cut so finely that only
 latencies and the busiest link count: 2 ((g-1) alpha + ceil(log H) alpha) + 2 P beta. NCCL has no tree for the others
 with several ranks a host.
+**at once**: in place of a ring, an all_to_all posts a message to every other rank and waits for all of them, as gloo
+does (`gloo/alltoall.cc`): one latency, and W-2 messages beside the first. All ranks use all links alike, so that the
+busiest link tells, on any hosts.
 
 The time of adding numbers up is left out.
 """
@@ -33,7 +36,8 @@ from typing import Literal
 import msgspec
 
 from siglip_verify.errors import UsageError
-from siglip_verify.simulate import engine, lockstep
+from siglip_verify.simulate import lockstep
+from siglip_verify.simulate.cluster import Link
 from siglip_verify.simulate.fabric import Fabric
 from siglip_verify.simulate.rounds import Loop, Program, Round, Transfer
 
@@ -48,7 +52,7 @@ class CollectiveCost(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a collective.
 
     Attributes:
-        algorithm: As it was done; "pairwise" for an all_to_all by ring.
+        algorithm: As it was done; "at once" for an all_to_all by ring.
         seconds: From the call to its end.
         sent_bytes: What a rank sends, the mean over ranks.
         host_bytes: What leaves a host.
@@ -90,11 +94,11 @@ def _cost(fabric: Fabric, kind: str, payload_bytes: int, algorithm: Algorithm) -
                 f"recursive doubling pairs ranks by powers of two; got W = {fabric.world_size} with "
                 f"{fabric.ranks_per_host} ranks a host: take ring or tree, or powers of two"
             )
-        return _of_rounds(fabric, algorithm, _doubling(kind, fabric.world_size, payload_bytes))
+        return _of_flips(fabric, _doubling(kind, fabric.world_size, payload_bytes))
     if algorithm == "tree" and kind == "all_reduce":
         return _tree(fabric, payload_bytes)
     if kind == "all_to_all":
-        return _of_rounds(fabric, "pairwise", _pairwise(fabric, payload_bytes))
+        return _at_once(fabric, payload_bytes)
     return _rings(fabric, kind, payload_bytes)
 
 
@@ -121,16 +125,28 @@ def _rings(fabric: Fabric, kind: str, payload_bytes: int) -> CollectiveCost:
     )
 
 
-def _pairwise(fabric: Fabric, payload_bytes: int) -> Program:
-    """Send its part to each other rank in turn; steps in which all messages cross hosts repeat every g steps."""
+# ------------------------------------------------------------------ all messages at once
+def _at_once(fabric: Fabric, payload_bytes: int) -> CollectiveCost:
+    """Send its part to each other rank, all posted together: those in the host by ports, the others by uplinks."""
     world_size, g = fabric.world_size, fabric.ranks_per_host
-    steps = [Round((Transfer(payload_bytes / world_size, offset=step),)) for step in range(world_size)]
-    alike = max(0, fabric.num_hosts - 2)
-    return (
-        *(Loop((each,)) for each in steps[1:g]),
-        *([Loop(tuple(steps[g : 2 * g]), alike)] if alike else []),
-        *(Loop((each,)) for each in steps[g + alike * g :]),
+    part = payload_bytes / world_size
+    host_bytes = g * (world_size - g) * part
+    ways_s = [0.0]
+    if g > 1:
+        ways_s.append(_way_s(fabric.cluster.within_host, (g - 1) * part))
+    if fabric.num_hosts > 1 and (uplinks := fabric.cluster.between_hosts):
+        ways_s.append(_way_s(uplinks, host_bytes / uplinks.per_host))
+    further = max(0, world_size - 2)
+    return CollectiveCost(
+        algorithm="at once",
+        seconds=fabric.cluster.collective_call_s + further * fabric.cluster.message_s + max(ways_s),
+        sent_bytes=(world_size - 1) * part,
+        host_bytes=host_bytes,
     )
+
+
+def _way_s(link: Link, num_bytes: float) -> float:
+    return link.latency_s + _both_ways(link.duplex) * num_bytes / link.bytes_per_s
 
 
 # ------------------------------------------------------------------ recursive doubling
@@ -150,13 +166,12 @@ def _doubling(kind: str, world_size: int, payload_bytes: float) -> Program:
     return tuple(Loop((Round((Transfer(size, flip=flip),)),)) for flip, size in zip(flips, sizes, strict=True))
 
 
-def _of_rounds(fabric: Fabric, algorithm: str, program: Program) -> CollectiveCost:
-    """Time rounds by the closed form where it holds, else by events, and add up their bytes."""
-    how = lockstep if lockstep.is_exact(fabric, program) else engine
+def _of_flips(fabric: Fabric, program: Program) -> CollectiveCost:
+    """Time rounds in which all ranks cross hosts or none does, and add up their bytes."""
     sent = [(loop.times, *fabric.sent_bytes(each.transfers)) for loop in program for each in loop.rounds]
     return CollectiveCost(
-        algorithm=algorithm,
-        seconds=fabric.cluster.collective_call_s + how.seconds(fabric, program),
+        algorithm="recursive-doubling",
+        seconds=fabric.cluster.collective_call_s + lockstep.seconds(fabric, program),
         sent_bytes=sum(times * sent_bytes for times, sent_bytes, _ in sent),
         host_bytes=sum(times * host_bytes for times, _, host_bytes in sent),
     )

@@ -5,8 +5,7 @@ Here: least squares from samples to latency, bandwidth, call and block time. Not
 Each sample is a sum of the numbers that are sought, known multiples of each: a hop of n bytes takes call + latency +
 n / bandwidth, a second message in it one posting and n bytes more, a ring of W ranks a call of its own and (W-1)
 latencies and messages. They are fitted so that the relative errors are least, since a wrong microsecond matters in a
-small message alone; none can be negative. Only what goes around a ring is fitted to: a library that posts all messages
-of an all_to_all at once has one latency where the model has W-1.
+small message alone; none can be negative.
 """
 
 from __future__ import annotations

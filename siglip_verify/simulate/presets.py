@@ -89,6 +89,7 @@ LOOPBACK = Cluster(
     ranks_per_host=64,
     memory_gbytes=2,
     call_us=100,
+    message_us=300,
     gather_backward="all_to_all",
     within_host=Link(latency_us=400, gbytes_per_s=0.6, duplex="half"),
     compute=Compute(
