@@ -74,22 +74,22 @@ def headline(calibration: Calibration) -> str:
 def _fits(calibration: Calibration) -> Table:
     return Table(
         caption=(
-            "Fitted to measurements: a message's latency and bandwidth, what a hop, each message of it beside the "
-            "first and a collective add, how fast blocks are computed. Error: of the fit on its own samples, the mean "
-            "relative one."
+            "Fitted to measurements: a message's latency and bandwidth, what a hop adds, posting each message of it "
+            "beside the first, and a collective, how fast blocks are computed. Error: of the fit on its own samples, "
+            "the mean relative one."
         ),
         columns=(
             Column("W"),
             Column("latency", "us"),
             Column("width", "GB/s"),
             Column("hop", "us"),
-            Column("message", "us"),
+            Column("post", "us"),
             Column("call", "us"),
             Column("error", ""),
             Column("between hosts", "us, GB/s", is_number=False, is_extra=True),
             Column("products", "GFLOP/s"),
             Column("passes", "GB/s"),
-            Column("each op", "us"),
+            Column("op", "us"),
             Column("error", ""),
         ),
         rows=tuple(_fit(fit, calibration) for fit in calibration.fits),
