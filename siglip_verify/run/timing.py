@@ -7,6 +7,7 @@ Here: what a rank runs and times; these functions are sent to all ranks of a wor
 from __future__ import annotations
 
 import functools
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,23 +38,20 @@ def time_links(patterns: Sequence[tuple[Pattern, int, int]], dtype: str, turns: 
         turns: How often.
     """
     jobs = [_communication(*each, dtype=getattr(torch, dtype)) for each in patterns]
-    return _by_turns([_repeated(job) for job in jobs], turns, share=_IN_A_ROW)
+    return _by_turns([[_repeated(job)] for job in jobs], turns, share=_IN_A_ROW)
 
 
 def time_blocks(shapes: Sequence[tuple[int, int]], dtype: str, turns: int) -> list[list[float]]:
     """Time forward and backward of one block for each (b, d), one after the other, by turns; all ranks at once."""
-    jobs: list[Callable[[], object]] = []
-    for batch, dim in shapes:
-        step = _Step(SigLipLoss(), batch, dim, dtype)
-        jobs += [step.forward, step.backward]
-    return _by_turns(jobs, turns)
+    steps = [_Step(SigLipLoss(), batch, dim, dtype) for batch, dim in shapes]
+    return _by_turns([[step.forward, step.backward] for step in steps], turns)
 
 
 def time_steps(forms: Sequence[Form], batch: int, dim: int, dtype: str, turns: int) -> list[list[float]]:
     """Time forward and backward of a whole step of each form, by turns."""
     rank, world_size = context().rank, context().world_size
     steps = [_Step(loss_of(form, rank, world_size), batch, dim, dtype) for form in forms]
-    return _by_turns([step.both for step in steps], turns)
+    return _by_turns([[step.both] for step in steps], turns)
 
 
 def loss_of(form: Form, rank: int, world_size: int) -> SigLipLoss:
@@ -109,18 +107,25 @@ def _repeated(job: Callable[[], object]) -> Callable[[], object]:
     return several
 
 
-def _by_turns(jobs: Sequence[Callable[[], object]], turns: int, share: int = 1) -> list[list[float]]:
-    """Time each job once a turn, all ranks beginning together; return the seconds of each, less those of warming up."""
-    taken: list[list[float]] = [[] for _ in jobs]
+def _by_turns(jobs: Sequence[Sequence[Callable[[], object]]], turns: int, share: int = 1) -> list[list[float]]:
+    """Time each job's parts once a turn, all ranks beginning together; return the seconds of each part.
+
+    Jobs come in another order every turn, on all ranks the same: what one leaves behind, such as ranks that wait, would
+    else always be the next one's. The turns of warming up are left out.
+    """
+    taken: list[list[list[float]]] = [[[] for _ in parts] for parts in jobs]
+    order = list(zip(jobs, taken, strict=True))
+    draw = random.Random(0)
     for _ in range(_WARM_UP + turns):
-        for job, seconds in zip(jobs, taken, strict=True):
+        draw.shuffle(order)
+        for part, seconds in (each for parts, of_parts in order for each in zip(parts, of_parts, strict=True)):
             dist.barrier()
             _settle()
             started_s = time.perf_counter()
-            job()
+            part()
             _settle()
             seconds.append((time.perf_counter() - started_s) / share)
-    return [seconds[_WARM_UP:] for seconds in taken]
+    return [seconds[_WARM_UP:] for of_parts in taken for seconds in of_parts]
 
 
 def _settle() -> None:

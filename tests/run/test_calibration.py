@@ -6,6 +6,7 @@ not timed, a simulation of other messages than the loss sends, a comparison that
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 
 from siglip_verify.errors import UsageError
-from siglip_verify.run import calibration, validation
+from siglip_verify.run import calibration, timing, validation
 from siglip_verify.run.calibration import BLOCKS, LINK_BYTES, TIMED_FORMS, calibrate
 from siglip_verify.run.validation import FORMS, counted_on_fake_ranks, counted_on_ranks
 from siglip_verify.simulate import Setup, read_cluster, simulate, write_cluster
@@ -21,6 +22,23 @@ from siglip_verify.simulate.fit import LinkFit, LinkSample, fit_link
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("calibration")
+
+
+def orders_of_a_rank(turns: int) -> tuple[list[str], list[int]]:
+    """Time three jobs, one of two parts, in a rank; return what ran in turn, and how many seconds there are of each."""
+    ran: list[str] = []
+    jobs = [[functools.partial(ran.append, part) for part in parts] for parts in ("a", "bc", "d")]
+    return ran, list(map(len, timing._by_turns(jobs, turns)))
+
+
+def test_jobs_are_timed_in_another_order_every_turn_and_on_all_ranks_the_same(worlds: Worlds) -> None:
+    turns = 12
+    (ran, timed), other = worlds.run(2, orders_of_a_rank, turns)
+    assert other == (ran, timed)
+    assert timed == [turns] * 4
+    of_turns = ["".join(ran[at : at + 4]) for at in range(0, len(ran), 4)]
+    assert all(sorted(turn) == list("abcd") and "bc" in turn for turn in of_turns)
+    assert len(set(of_turns)) > 3
 
 
 def test_a_machine_is_fitted_and_the_file_is_taken(
