@@ -64,6 +64,7 @@ class Stream:
         self.text = text
         self.home: Tensor | None = None
         self._ranks, self._direction, self._num_hops = ranks, direction, num_hops
+        self._onward, self._homeward = direction(ranks, 1), direction(ranks, num_hops).reverse
         self._lag, self._grad_dtype = int(travel.overlap), travel.grad_dtype_of(text)
         self._hop = self._distance = 0  # hops begun; places that the block here has come
         self._gradient: Tensor | None = None  # what the ranks before this one added up
@@ -114,33 +115,31 @@ class Stream:
 
     @property
     def _route(self) -> Route:
-        return (
-            self._direction(self._ranks, self._num_hops).reverse if self._goes_home else self._direction(self._ranks, 1)
-        )
+        return self._homeward if self._goes_home else self._onward
 
     def _added_up(self) -> Tensor:
         assert self._share is not None, "every block is given its share before its gradient goes on"
         gradient, share = self._gradient, self._share
         self._gradient = self._share = None
-        return share.to(self._grad_dtype) if gradient is None else gradient.add_(share)
+        return share.to(dtype=self._grad_dtype) if gradient is None else gradient.add_(share)
 
     def _packed(self, gradient: Tensor) -> Tensor:
         parcel, self._parcel = self._parcel, None
         if parcel is None:
             parcel = _pack(gradient, self.text)
-            _, self.text = _unpack(parcel, self.text, self._grad_dtype)  # lets go of the message that it came in
+            self.text = parcel[-len(self.text) :]  # lets go of the message that it came in
         return parcel
 
 
 def _pack(gradient: Tensor, text: Tensor) -> Tensor:
-    """Return both as numbers of the text's dtype, in one row: the gradient first, so that it stays aligned."""
-    return torch.cat([gradient.flatten().view(text.dtype), text.flatten()])
+    """Return both as rows of the text's dtype and width: the gradient first, so that it stays aligned."""
+    return torch.cat([gradient.view(text.dtype).view(-1, text.shape[1]), text])
 
 
 def _unpack(parcel: Tensor, text: Tensor, grad_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return the gradient and the text in a parcel, as views, in the shape of `text`."""
-    gradient, numbers = parcel[: -text.numel()], parcel[-text.numel() :]
-    return gradient.view(grad_dtype).view_as(text), numbers.view_as(text)
+    gradient, rows = parcel.split_with_sizes([len(parcel) - len(text), len(text)])
+    return gradient.view(len(text), -1).view(grad_dtype), rows
 
 
 class Journey:

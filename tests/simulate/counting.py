@@ -25,7 +25,7 @@ from siglip_verify.records import Event
 _NO_WORK = {
     *("view", "_unsafe_view", "view_as", "reshape", "_reshape_alias", "t", "transpose", "permute", "expand"),
     *("slice", "select", "split", "unbind", "as_strided", "diagonal", "unsqueeze", "squeeze", "detach", "alias"),
-    *("empty", "new_empty", "empty_like", "empty_strided", "lift_fresh"),
+    *("split_with_sizes", "empty", "new_empty", "empty_like", "empty_strided", "lift_fresh"),
 }
 
 
