@@ -21,7 +21,7 @@ def scaled(image_bd: Tensor, logit_scale: Tensor) -> Tensor:
 
     <t x_i, y_j> is t <x_i, y_j>: multiplied in here, t goes once into b d numbers and not into every rank's b b logits.
     """
-    return (logit_scale * image_bd.to(logit_scale.dtype)).to(image_bd.dtype)
+    return (logit_scale * image_bd.to(dtype=logit_scale.dtype)).to(dtype=image_bd.dtype)
 
 
 def scaled_logits(scaled_bd: Tensor, text_bd: Tensor, logit_bias: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def scaled_logits(scaled_bd: Tensor, text_bd: Tensor, logit_bias: Tensor) -> Ten
     The products are taken in the features' dtype; from there on half precision would cost more than it saves: at the
     usual start, t = 10 and c = -10, bfloat16 cannot tell logits apart that differ by 0.03.
     """
-    return (scaled_bd @ text_bd.T).to(logit_bias.dtype).add_(logit_bias)
+    return (scaled_bd @ text_bd.T).to(dtype=logit_bias.dtype).add_(logit_bias)
 
 
 def logits(image_bd: Tensor, text_bd: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Sums:
         self._loss = torch.zeros_like(scale)
         self._bias = torch.zeros_like(scale) if needs.bias else None
         self._num_rows = chunk_size or max(1, LOGITS_AT_ONCE // max(1, len(image_bd)))
-        self._images, self._scaled = (each.split(self._num_rows) for each in (image_bd, scaled(image_bd, scale)))
+        self._images, self._scaled = self._chunks(image_bd), self._chunks(scaled(image_bd, scale))
         self._image_sums: list[Tensor | None] = [None] * len(self._images)
 
     def add_block(self, text_bd: Tensor, positives: bool) -> Tensor | None:
@@ -90,10 +90,13 @@ class Sums:
                 text_sum = self._plus(text_sum, w.T, image_bd)
         return text_sum
 
+    def _chunks(self, rows_bd: Tensor) -> tuple[Tensor, ...]:
+        return rows_bd.split(self._num_rows) if len(rows_bd) > self._num_rows else (rows_bd,)
+
     def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         """Return total + left @ right, in place if there is a total; it is wider than factors of half precision."""
         if total is None:
-            return (left @ right).to(self._loss.dtype)
+            return (left @ right).to(dtype=self._loss.dtype)
         if total.dtype == left.dtype:
             return total.addmm_(left, right)
         return total.add_(left @ right)
@@ -111,7 +114,7 @@ class Sums:
             w.diagonal(first_positive).neg_()
         if self._bias is not None:
             self._bias += w.sum()
-        return w.to(scaled_bd.dtype)
+        return w.to(dtype=scaled_bd.dtype)
 
     def totals(self) -> Totals:
         """Return the sums, when all blocks have been added."""

@@ -186,5 +186,5 @@ def as_scalar(name: str, value: Scalar | None, like: Tensor) -> Tensor:
     elif isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} must be a float tensor or a number; got {name}={value!r}")
     accumulate = torch.promote_types(like.dtype, torch.float32)
-    scalar = torch.as_tensor(value, device=like.device).to(accumulate)
+    scalar = torch.as_tensor(value, dtype=accumulate, device=like.device)
     return scalar.reshape(()) if scalar.ndim else scalar

@@ -64,4 +64,4 @@ class Walk(NamedTuple):
 
 def times(total: Tensor | None, factor: Tensor, dtype: torch.dtype) -> Tensor | None:
     """Multiply a sum, if there is one, in place; return it in the dtype asked for."""
-    return None if total is None else total.mul_(factor).to(dtype)
+    return None if total is None else total.mul_(factor).to(dtype=dtype)
