@@ -65,7 +65,7 @@ class Sums:
         self._image_bd, self._c, self._needs = image_bd, bias, needs
         self._loss = torch.zeros_like(scale)
         self._bias = torch.zeros_like(scale) if needs.bias else None
-        self._num_rows = chunk_size or max(1, LOGITS_AT_ONCE // max(1, len(image_bd)))
+        self._num_rows = chunk_size or max(1, LOGITS_AT_ONCE // max(1, image_bd.shape[0]))
         self._images, self._scaled = self._chunks(image_bd), self._chunks(scaled(image_bd, scale))
         self._image_sums: list[Tensor | None] = [None] * len(self._images)
 
@@ -91,7 +91,7 @@ class Sums:
         return text_sum
 
     def _chunks(self, rows_bd: Tensor) -> tuple[Tensor, ...]:
-        return rows_bd.split(self._num_rows) if len(rows_bd) > self._num_rows else (rows_bd,)
+        return rows_bd.split(self._num_rows) if rows_bd.shape[0] > self._num_rows else (rows_bd,)
 
     def _plus(self, total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         """Return total + left @ right, in place if there is a total; it is wider than factors of half precision."""

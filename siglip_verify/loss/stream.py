@@ -90,16 +90,18 @@ class Stream:
         self._hop += 1
         text_goes, gradient_goes = self._hop <= self._num_hops, self._hop > 1 + self._lag
         if not gradient_goes:
-            return (self.text, self._route) if text_goes else None
+            return (self.text, self._onward) if text_goes else None
         gradient = self._added_up()
-        return (self._packed(gradient) if text_goes else gradient), self._route
+        if text_goes:
+            return self._packed(gradient), self._onward
+        return gradient, self._homeward if self._goes_home else self._onward
 
     def arrival(self, message: Tensor) -> bool:
         """End a hop: take what came where the departure went, and return whether it brought a block."""
         text_came, gradient_came = self._hop <= self._num_hops, self._hop > 1 + self._lag
         if text_came and gradient_came:
             self._parcel = message
-            self._gradient, self.text = _unpack(message, self.text, self._grad_dtype)
+            self._gradient, self.text = _unpack(message, self.text.shape[0], self._grad_dtype)
         elif text_came:
             self.text = message
         elif self._goes_home:
@@ -113,10 +115,6 @@ class Stream:
     def _goes_home(self) -> bool:
         return self._hop > self._num_hops + self._lag
 
-    @property
-    def _route(self) -> Route:
-        return self._homeward if self._goes_home else self._onward
-
     def _added_up(self) -> Tensor:
         assert self._share is not None, "every block is given its share before its gradient goes on"
         gradient, share = self._gradient, self._share
@@ -127,7 +125,7 @@ class Stream:
         parcel, self._parcel = self._parcel, None
         if parcel is None:
             parcel = _pack(gradient, self.text)
-            self.text = parcel[-len(self.text) :]  # lets go of the message that it came in
+            self.text = parcel[-self.text.shape[0] :]  # lets go of the message that it came in
         return parcel
 
 
@@ -136,10 +134,10 @@ def _pack(gradient: Tensor, text: Tensor) -> Tensor:
     return torch.cat([gradient.view(text.dtype).view(-1, text.shape[1]), text])
 
 
-def _unpack(parcel: Tensor, text: Tensor, grad_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return the gradient and the text in a parcel, as views, in the shape of `text`."""
-    gradient, rows = parcel.split_with_sizes([len(parcel) - len(text), len(text)])
-    return gradient.view(len(text), -1).view(grad_dtype), rows
+def _unpack(parcel: Tensor, num_rows: int, grad_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the gradient and the text in a parcel, as views with so many rows each."""
+    gradient, text = parcel.split_with_sizes([parcel.shape[0] - num_rows, num_rows])
+    return gradient.view(num_rows, -1).view(grad_dtype), text
 
 
 class Journey:

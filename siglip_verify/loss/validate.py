@@ -146,7 +146,7 @@ def check_features(
             )
         if not features.is_floating_point():
             raise ValueError(f"{name} must be a float tensor; got {name} of dtype {features.dtype}: use .float()")
-        if features.shape[1] == 0 or (len(features) == 0 and not may_be_empty):
+        if features.shape[1] == 0 or (features.shape[0] == 0 and not may_be_empty):
             raise ValueError(f"{name} must have at least one row and one column; got shape {tuple(features.shape)}")
     for what in ("shape", "dtype", "device"):
         ours, theirs = getattr(image, what), getattr(text, what)
