@@ -123,5 +123,5 @@ class Sums:
             chunks = [chunk for chunk in self._image_sums if chunk is not None]
             image = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
         if image is not None and self._needs.scale:  # b d products in place of a pass over all logits
-            scale = torch.vdot(self._image_bd.to(image.dtype).reshape(-1), image.view(-1))
+            scale = (self._image_bd * image).sum()
         return Totals(self._loss, image if self._needs.image else None, scale, self._bias)
