@@ -76,11 +76,6 @@ class Stream:
         """The rank whose block is here now."""
         return self._direction(self._ranks, self._distance).src
 
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to send."""
-        return self.home is not None
-
     def add(self, share: Tensor) -> None:
         """Take this rank's share of the gradient of the block that is here."""
         self._share = share
@@ -176,15 +171,25 @@ class Journey:
 
     def _depart(self) -> None:
         """Post a hop."""
-        departures = [(stream, departure) for stream in self._streams if (departure := stream.departure()) is not None]
-        flight = post([message for _, (message, _) in departures], [r for _, (_, r) in departures], self._ranks)
-        self._under_way = [stream for stream, _ in departures], flight
+        streams: list[Stream] = []
+        messages: list[Tensor] = []
+        routes: list[Route] = []
+        for stream in self._streams:
+            if (departure := stream.departure()) is not None:
+                streams.append(stream)
+                messages.append(departure[0])
+                routes.append(departure[1])
+        self._under_way = streams, post(messages, routes, self._ranks)
 
     def _arrive(self) -> list[Stream]:
         """Wait for a hop, and return the streams to which it brought a block."""
         streams, flight = self._under_way
         del self._under_way  # with what was sent
-        arrived = [s for s, message in zip(streams, flight.wait(), strict=True) if s.arrival(message)]
-        self._homes += [stream.home for stream in self._streams if stream.home is not None]
-        self._streams = [stream for stream in self._streams if not stream.is_done]
+        arrived: list[Stream] = []
+        for stream, message in zip(streams, flight.wait(), strict=True):
+            if stream.arrival(message):
+                arrived.append(stream)
+            elif stream.home is not None:  # nothing is left to send
+                self._streams.remove(stream)
+                self._homes.append(stream.home)
         return arrived
