@@ -20,7 +20,7 @@ from siglip_verify.report import html, load
 from . import samples
 from .browser import Browser, Page, executable
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]  # one Chromium for all
 
 NAMES = ("passing", "mismatching", "unjudged", "hostile", "many", "large")
 SAMPLE = Path(__file__).parents[2] / "reports" / "sample" / "report.html"

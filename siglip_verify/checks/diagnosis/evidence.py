@@ -6,7 +6,7 @@ chosen and made (`run.diagnose`), and which models are tried (the hypotheses).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -144,10 +144,11 @@ def _as_reference(predicted: Prediction, reference: Reference) -> Reference:
     parts = len(predicted.loss) if reference.reduction == "mean" else 1
 
     def reduced(values: Array, of: Sequence[Estimate], whole: Estimate) -> Estimate:
-        return _estimate(values.sum() / parts, [*of, whole], values)
+        (estimate,) = _estimates([values.sum() / parts], [*of, whole], values)
+        return estimate
 
     def local(values: Array, of: Sequence[Estimate]) -> tuple[Estimate, ...]:
-        return tuple(_estimate(value, of, values) for value in values)
+        return tuple(_estimates(values, of, values))
 
     return Reference(
         local_loss=local(predicted.loss, reference.local_loss),
@@ -162,10 +163,12 @@ def _as_reference(predicted: Prediction, reference: Reference) -> Reference:
     )
 
 
-def _estimate(value: Array, of: Sequence[Estimate], values: Array) -> Estimate:
+def _estimates(predicted: Iterable[Array], of: Sequence[Estimate], values: Array) -> Iterator[Estimate]:
+    """Give each prediction the largest bounds of some estimates, which grow as `values` do beside theirs."""
     largest = max(float(estimate.value.abs().max()) for estimate in of)
     growth = _SLACK * max(1.0, float(np.abs(values).max()) / largest if largest else 1.0)
     magnitude = growth * max(float(estimate.magnitude.max()) for estimate in of)
     underflow = growth * max(float(estimate.underflow.max()) for estimate in of)
-    seen = torch.as_tensor(value, dtype=torch.float64)
-    return Estimate(seen, torch.full_like(seen, magnitude), torch.full_like(seen, underflow))
+    for value in predicted:
+        seen = torch.as_tensor(value, dtype=torch.float64)
+        yield Estimate(seen, torch.full_like(seen, magnitude), torch.full_like(seen, underflow))
