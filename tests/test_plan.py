@@ -175,6 +175,8 @@ def test_wide_gradients_ride_in_the_messages_of_their_texts() -> None:
     assert sizes == [8 * 64 * 2, *[8 * 64 * 6] * 3, 8 * 64 * 4]
     assert closed_form(wide, "forward").payload_bytes == 4 * 8 * 64 * 6
     assert closed_form(wide, "forward").sends == closed_form(narrow, "forward").sends
+    narrow_sizes = [event.payload_bytes for event in narrow.events(0) if event.kind == "send"]
+    assert narrow_sizes == [8 * 64 * 2, *[8 * 64 * 4] * 3, 8 * 64 * 2]
 
 
 @by_ring

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from one_process import both_directions, changed, records
 
 from siglip_verify.case import Case, parse_case
-from siglip_verify.checks.coverage import Coverage, coverage, probe_cases
+from siglip_verify.checks.coverage import Coverage, _whole, coverage, probe_cases
 from siglip_verify.features import draw
 
 WORLD_SIZES = (1, 2, 3, 4, 5)
@@ -98,6 +98,19 @@ def test_numbers_are_whole_to_within_a_hundred_roundings_and_no_more_than_a_fift
     dtype: str, factor: float, is_right: bool
 ) -> None:
     assert probe(Case(world_size=3, dtype=dtype), factor=factor).is_right == is_right
+
+
+def test_what_is_just_within_the_tolerance_is_whole_and_no_zero_is_negative() -> None:
+    assert _whole(np.array([1.125, 0.875, 1.1875, -0.0625]), 0.125).tolist() == [1.0, 1.0, 1.1875, 0.0]
+    assert not np.signbit(_whole(np.array([-0.0625]), 0.125)).any()
+
+
+def test_a_picture_says_what_its_rows_and_columns_are() -> None:
+    pictures = probe(Case(world_size=2)).matrices()
+    assert {(each.rows, each.columns) for each in pictures} == {("images of rank", "texts of rank")}
+    assert [each.title for each in pictures] == [
+        *("counted in forward", "heard of in backward", "positives in forward", "positives in backward")
+    ]
 
 
 def test_one_hot_features_need_a_dimension_for_each_rank() -> None:

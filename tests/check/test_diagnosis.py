@@ -735,6 +735,25 @@ def test_image_gradients_that_reach_another_rank_are_said_of_images() -> None:
     assert found.matrices[0].values[1] == (0.0,) * 4
 
 
+def test_images_and_texts_that_both_go_astray_are_both_said_and_shown() -> None:
+    def turned(case: Case) -> list[RankRecord]:
+        seen = records(case)
+        beside = [seen[(each.rank + 1) % len(seen)] for each in seen]
+        return [
+            changed([each], image_grad=other.image_grad, text_grad=other.text_grad)[0]
+            for each, other in zip(seen, beside, strict=True)
+        ]
+
+    found = said_of(turned)
+    images, texts = found.sentence.split("; ")
+    assert images.startswith("At W = 4, image gradients come home to another rank: ")
+    assert texts.startswith("text gradients come home to another rank: ")
+    assert [matrix.title for matrix in found.matrices[:2]] == [
+        "rank that the image gradient reaches",
+        "rank that the text gradient reaches",
+    ]
+
+
 def test_the_picture_shows_which_rank_a_gradient_reaches() -> None:
     found = said_of(functools.partial(records, home=to(lambda i, k: 2 * i - k)))
     assert found.matrices[0].title == "rank that the text gradient reaches"
@@ -775,7 +794,7 @@ def test_it_names_the_leaves_that_remote_blocks_do_not_reach(
     names: tuple[str, ...], sentence: str, row_wise: bool
 ) -> None:
     found = said_of(detached(*names), spec=LossSpec(row_wise=row_wise))
-    assert found.sentence == f"At W = 4, {sentence}"
+    assert (found.cause, found.sentence) == ("remote-gradient-lost", f"At W = 4, {sentence}")
 
 
 def test_it_names_a_leaf_that_the_own_block_does_not_reach() -> None:
@@ -790,9 +809,48 @@ def test_it_names_a_leaf_that_the_own_block_does_not_reach() -> None:
     )
 
 
-def test_a_gradient_that_is_missing_is_told_from_one_of_zeros() -> None:
-    found = said_of(lambda case: changed(records(case), text_grad=None))
-    assert found.sentence == "At W = 4, text features get no gradient on any rank"
+@pytest.mark.parametrize(
+    ("field", "leaf"),
+    [
+        ("image_grad", "image features get"),
+        ("text_grad", "text features get"),
+        ("scale_grad", "logit_scale gets"),
+        ("bias_grad", "logit_bias gets"),
+    ],
+)
+def test_a_gradient_that_is_missing_is_told_from_one_of_zeros(field: str, leaf: str) -> None:
+    found = said_of(lambda case: changed(records(case), **{field: None}))
+    assert (found.cause, found.sentence) == ("leaf-without-gradient", f"At W = 4, {leaf} no gradient on any rank")
+    zeros = said_of(lambda case: changed(records(case), **{field: lambda grad: 0 * grad}))
+    assert zeros.sentence == f"At W = 4, {leaf} a gradient of zeros: what backward computes is lost"
+
+
+@pytest.mark.parametrize(
+    ("operations", "same_upstream", "is_silent"),
+    [
+        ("forward 3 send, 3 recv", False, True),
+        ("forward 3 send, 3 recv", True, False),
+        ("forward 3 send, 3 recv; backward 3 send, 3 recv", False, False),
+        ("", False, False),
+    ],
+)
+def test_backward_sends_nothing_where_what_was_posted_says_so(
+    operations: str, same_upstream: bool, is_silent: bool
+) -> None:
+    found = said_of(detached("text"), spec=LossSpec(same_upstream=same_upstream), operations=operations)
+    assert found.cause == "text-gradient-not-exchanged"
+    assert found.sentence == (
+        "At W = 4, no gradient comes home to the text features from other ranks"
+        + ": backward sends nothing" * is_silent
+    )
+
+
+def test_gradients_with_factors_of_their_own_are_said_one_after_the_other() -> None:
+    found = said_of(lambda case: changed(records(case), text_grad=lambda g: 4 * g, image_grad=lambda g: g / 3))
+    assert found.sentence == (
+        "At W = 4, the gradients of image features are the oracle's times 1/b (0.333); "
+        "the gradients of text features are the oracle's times W (4)"
+    )
 
 
 def test_two_faults_of_the_gradient_are_both_said() -> None:
@@ -1066,6 +1124,7 @@ def test_what_was_tried_is_said_where_nothing_fits() -> None:
         "Ranks gave no record",
     ]
     assert tried[-1] == "Some ranks are right and others are not"
+    assert all(each == each.strip().rstrip(".") and each.count("\n") == 0 for each in tried)
     assert len(tried) == len(MESSAGES) + len(NUMBERS)
     both = said_of(lambda case: changed(noisy(case), text_grad=lambda grad: grad + noise.standard_normal(grad.shape)))
     assert both.sentence == "At W = 4, nothing known fits: image grad and text grad are wrong"
@@ -1122,6 +1181,16 @@ def test_ranks_that_are_right_are_told_from_those_that_are_not() -> None:
         return [seen[0], *changed(seen[1:], image_grad=lambda grad: generator.standard_normal(grad.shape))]
 
     assert said_of(some, operations="forward 4 all_gather").sentence == (
+        "At W = 4, only rank 0 computes the right loss and image gradient, ranks 1, 2 and 3 not"
+    )
+
+    def nearly(case: Case) -> list[RankRecord]:
+        """A loss far above 1, off by half the tolerance."""
+        first, *others = some(case)
+        assert first.loss > 4
+        return [*changed([first], loss=lambda loss: loss * (1 + 0.5e-7)), *others]
+
+    assert said_of(nearly, plain(scale=100.0, bias=0.0)).sentence == (
         "At W = 4, only rank 0 computes the right loss and image gradient, ranks 1, 2 and 3 not"
     )
     found = said_of(some, operations="forward 4 reduce")

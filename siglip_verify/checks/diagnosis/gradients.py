@@ -152,14 +152,13 @@ def _is_partly_lost(leaf: _Leaf) -> bool:
 
 def _uneven(seen: Observation, leaves: list[_Leaf]) -> Statement | None:
     """Own and remote blocks weigh differently, or differently by block."""
-    settled = [(0.0, 0.0), (1.0, 0.0)]
     said = [
         f"{leaf.name} {_verb([leaf.name], 'get')} the own block's gradient {_how_often(leaf.own)} and the remote "
         f"blocks' {_how_often(leaf.remote)}"
         for leaf in leaves
         if leaf.astray is None
         and not (leaf.name == "text features" and _is_partly_lost(leaf))
-        and (leaf.own, leaf.remote) not in settled
+        and (leaf.own, leaf.remote) != (1.0, 0.0)
         and (leaf.own is None or leaf.own != leaf.remote)
     ]
     return Statement("gradient-weights", "; ".join(said)) if said else None
