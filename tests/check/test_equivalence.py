@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from siglip_verify.case import DTYPES, Case
-from siglip_verify.checks.equivalence import describe, judge
-from siglip_verify.oracle import Reference, reference
+from siglip_verify.checks.equivalence import _compare, _ratio, _Rounding, describe, judge
+from siglip_verify.oracle import Estimate, Reference, reference
 from siglip_verify.records import RankRecord, Share
 
 REGIMES = [(3.7, -0.6), (10.0, -10.0), (120.0, -60.0), (0.0, 0.0), (-2.0, 1.0)]
@@ -559,15 +559,26 @@ def test_ranks_may_come_in_any_order_and_hold_different_numbers_of_rows():
         for rank in (2, 0, 1)
     ]
     case = Case(world_size=3, batch=3, dim=4)
-    assert_half(case, judge(case, exact, ref))
+    shares = judge(case, exact, ref)
+    assert_half(case, shares)
+    assert {share.note for share in shares} == {""}
+
+
+def test_what_is_off_by_exactly_one_is_off_and_a_rank_without_rows_is_named():
+    error, ratio = _ratio(np.array([3.0, 2.0]), np.array([2.0, 2.0]), np.array([0.5, 0.5]))
+    assert (error.tolist(), ratio.tolist()) == ([1.0, 0.0], [2.0, 0.0])
+    none = torch.zeros(0, 4, dtype=torch.float64)
+    share = _compare("image_grad", 1, none.numpy(), Estimate(none, none, none), _Rounding.of("float64", 8))
+    assert (share.rank, share.index, share.share) == (1, (), 0.0)
 
 
 @pytest.mark.parametrize("ranks", [[0, 1], [0, 1, 1], [0, 1, 2, 3], [1, 2, 3], []])
 def test_records_that_are_not_one_of_each_rank_are_refused(ranks: list[int]):
     case, records, ref = right()
     some = [msgspec.structs.replace(records[0], rank=rank) for rank in ranks]
-    with pytest.raises(ValueError, match=re.escape(f"one record of each of 3 ranks; got ranks={ranks}")):
+    with pytest.raises(ValueError, match=re.escape(f"one record of each of 3 ranks; got ranks={ranks}")) as refused:
         judge(case, some, ref)
+    assert str(refused.value).endswith("; a case with a rank that gave no record is unknown and is not judged")
 
 
 def test_a_reference_of_another_world_size_is_refused():
