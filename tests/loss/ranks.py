@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -12,6 +15,7 @@ from torch import nn
 from siglip_verify import features
 from siglip_verify.case import Case
 from siglip_verify.loss import SigLipLoss
+from siglip_verify.loss.validate import Memory
 
 EXCHANGES = ("bidir", "shift", "reduce", "gather")
 CASE = Case(batch=3, dim=5, seed=11)
@@ -41,6 +45,29 @@ def step(case: Case) -> list[torch.Tensor | None]:
     loss = build(dist_impl=case.exchange, chunk_size=case.chunk_size)(*values)
     loss.backward()
     return [loss.detach(), *grads(values)]
+
+
+def step_in_batches(case: Case, memory: Memory) -> tuple[list[torch.Tensor | None], int]:
+    """Return loss and gradients of a step whose hops are posted as on NCCL, and how many batches that were."""
+    values = leaves(case)
+    with mock.patch.object(dist, "get_backend", return_value="nccl"), counted_batches() as batches:
+        loss = build(dist_impl=case.exchange, memory=memory)(*values)
+        loss.backward()
+    return [loss.detach(), *grads(values)], len(batches)
+
+
+@contextlib.contextmanager
+def counted_batches() -> Iterator[list[int]]:
+    """Give a list to which every batch of point-to-point operations adds how many these are."""
+    sizes: list[int] = []
+
+    def batch(operations: list[dist.P2POp]) -> list[dist.Work]:
+        sizes.append(len(operations))
+        return post(operations)
+
+    post = dist.batch_isend_irecv
+    with mock.patch.object(dist, "batch_isend_irecv", batch):
+        yield sizes
 
 
 def frozen(case: Case, tower: int) -> list[torch.Tensor | None]:

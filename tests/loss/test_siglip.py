@@ -18,6 +18,7 @@ from torch.nn.functional import logsigmoid
 from siglip_verify import features
 from siglip_verify.case import Case
 from siglip_verify.loss import SigLipLoss
+from siglip_verify.loss.validate import Memory
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("loss")
@@ -56,6 +57,19 @@ def test_loss_and_every_gradient_equal_one_device(worlds: Worlds, exchange: str,
     case = replace(CASE, exchange=exchange, world_size=world_size)
     for observed, wanted in zip(worlds.run(world_size, ranks.step, case), expected(case), strict=True):
         assert_same(observed, wanted)
+
+
+@pytest.mark.parametrize(("memory", "hops"), [("autograd", 4), ("constant", 3)])
+@pytest.mark.parametrize("world_size", [4])
+def test_hops_that_are_posted_in_batches_as_on_nccl_bring_the_same(
+    worlds: Worlds, memory: Memory, hops: int, world_size: int
+) -> None:
+    """On gloo our loss does without, as torch would take them apart again: what is posted is the same."""
+    case = replace(CASE, exchange="bidir", world_size=world_size)
+    seen = worlds.run(world_size, ranks.step_in_batches, case, memory)
+    for (observed, batches), wanted in zip(seen, expected(case), strict=True):
+        assert_same(observed, wanted)
+        assert batches == hops
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
