@@ -23,11 +23,11 @@ _WORLDS, _CASES, _RECORDED = 3, 4, 100  # turns of what has its own number
 _RINGS: tuple[Exchange, ...] = ("bidir", "shift")
 _STEPS: tuple[tuple[Setup, int, tuple[Exchange, ...], bool], ...] = (
     (Setup(world_size=4, batch=8, dim=64), 10, EXCHANGES, True),
-    (Setup(world_size=8, batch=8, dim=64), 4, EXCHANGES, True),
+    (Setup(world_size=8, batch=8, dim=64), 6, EXCHANGES, True),
     (Setup(world_size=16, batch=8, dim=64), 2, (*_RINGS, "gather"), True),
     (Setup(world_size=4, batch=256, dim=256), 2, EXCHANGES, True),
     (Setup(world_size=8, batch=256, dim=256), 1, (*_RINGS, "gather"), True),
-    (Setup(world_size=2, batch=1024, dim=512), 1, EXCHANGES, False),
+    (Setup(world_size=2, batch=1024, dim=512), 2, EXCHANGES, False),
     (Setup(world_size=4, batch=1024, dim=512), 1, EXCHANGES, False),
     (Setup(world_size=8, batch=1024, dim=512), 1, ("bidir",), False),
 )
