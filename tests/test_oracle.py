@@ -293,6 +293,7 @@ BLOCK = torch.ones(2, 3)
         (([BLOCK[0]], [BLOCK[0]], 1.0, 0.0), {}, "must be [b_r, d]"),
         (([BLOCK, BLOCK[:, :2]], [BLOCK, BLOCK[:, :2]], 1.0, 0.0), {}, "shapes=[(2, 3), (2, 2)]"),
         (([BLOCK], [BLOCK * math.nan], 1.0, 0.0), {}, "got texts[0] with inf or nan"),
+        (([BLOCK, BLOCK * math.inf], [BLOCK, BLOCK], 1.0, 0.0), {}, "got images[1] with inf or nan"),
         (([BLOCK], [BLOCK], math.inf, 0.0), {}, "got scale=inf, bias=0.0, upstream=[1.0]; clamp the scale before"),
         (([BLOCK], [BLOCK], 1.0, 0.0), {"upstream": [math.nan]}, "upstream=[nan]"),
         (([BLOCK], [BLOCK], 1.0, 0.0), {"upstream": [1.0, 1.0]}, "one number for each of 1 ranks"),

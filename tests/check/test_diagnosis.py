@@ -32,8 +32,10 @@ from siglip_verify.checks.coverage import coverage, probe_cases
 from siglip_verify.checks.diagnosis import Evidence, Observation, diagnose
 from siglip_verify.checks.diagnosis.counts import in_words
 from siglip_verify.checks.diagnosis.diagnose import MESSAGES, NUMBERS
+from siglip_verify.checks.diagnosis.evidence import _estimates
 from siglip_verify.checks.diagnosis.words import factor
 from siglip_verify.checks.expected import expected
+from siglip_verify.oracle import Estimate
 from siglip_verify.records import CaseResult, Clue, Diagnosis, Finding, RankFailure, RankRecord, Verdict
 
 Records = Callable[[Case], Sequence[RankRecord]]
@@ -1075,7 +1077,44 @@ def test_a_local_loss_that_is_the_mean_over_ranks_is_called_that() -> None:
 
     found = said_of(reduced)
     assert found.cause == "local-loss-reduced"
+    assert found.sentence == (
+        "At W = 4, the loss is the mean over ranks, the same on every rank, and not the rank's own"
+    )
     assert ("if that is meant", "declare it with --no-row-wise") in [(c.title, c.text) for c in found.evidence]
+
+
+def test_a_loss_that_is_wrong_in_its_second_step_alone_keeps_something() -> None:
+    def noisy(case: Case) -> list[RankRecord]:
+        noise = np.random.default_rng(0)
+        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
+
+    found = said_of(noisy, needs=(("call", "second"),))
+    assert (found.cause, found.sentence) == (
+        "kept-state",
+        (
+            "At W = 4 with call = second, what the loss kept from the step before goes into this one; "
+            "its first step is right"
+        ),
+    )
+    assert said_of(noisy, needs=(("call", "first"),)).cause == "unknown"
+
+
+@pytest.mark.parametrize(("predicted", "growth"), [(2.0, 1.0), (0.5, 1.0), (8.0, 4.0), (-8.0, 4.0)])
+def test_bounds_of_a_prediction_are_the_largest_and_grow_as_it_does(predicted: float, growth: float) -> None:
+    """Four times what the oracle's may be off, as a model rounds, too."""
+
+    def estimate(*numbers: float) -> Estimate:
+        return Estimate(*(torch.tensor([each], dtype=torch.float64) for each in numbers))
+
+    of = [estimate(-2.0, 3.0, 7.0), estimate(1.0, 5.0, 6.0)]
+    (made,) = _estimates([np.array([predicted])], of, np.array([predicted, 0.0]))
+    assert (made.value.item(), made.magnitude.item(), made.underflow.item()) == (
+        predicted,
+        4 * 5.0 * growth,
+        4 * 7.0 * growth,
+    )
+    (made,) = _estimates([np.array([predicted])], [estimate(0.0, 3.0, 7.0)], np.array([predicted]))
+    assert (made.magnitude.item(), made.underflow.item()) == (4 * 3.0, 4 * 7.0)
 
 
 def test_nan_with_peers_and_not_alone_points_to_memory_read_too_early() -> None:
