@@ -73,7 +73,7 @@ claims: $(READY)  ## Check what is said of the loss, statement by statement; wri
 
 order: $(READY)  ## Hold the simulator's order of the exchanges against measured steps at W = 2, 4, 8; make docs/order.json; minutes
 	$(BIN)/siglip-verify calibrate --world-sizes 2,4,8 --turns 41 --no-validate \
-		--output $(REPORTS)/loopback.toml --json $(REPORTS)/calibration.json || [ $$? -eq 1 ]  # 1: another order, which the page says
+		--output $(REPORTS)/loopback.toml --json $(REPORTS)/calibration.json --force || [ $$? -eq 1 ]  # 1: another order, which the page says
 	$(BIN)/python docs/make_order.py < $(REPORTS)/calibration.json
 
 two-level: $(READY)  ## Model an exchange in two levels beside today's; write its table in docs/simulate.md
