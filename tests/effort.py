@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-_IN_MAKE_TEST = 50
+_USUAL = 50
 
 
 def examples(number: int) -> settings:
-    """Draw so many examples in `make test`, and in another profile as many times more as it draws of others."""
-    return settings(max_examples=max(1, number * settings.default.max_examples // _IN_MAKE_TEST))
+    """Draw so many examples where a profile draws 50 of others, and in proportion where it draws more or fewer."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // _USUAL))
