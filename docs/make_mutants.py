@@ -121,6 +121,20 @@ def survivors(by_reason: dict[str, list[Mutant]]) -> str:
     return "\n".join(parts)
 
 
+def left(run: list[Mutant]) -> str:
+    """Say which modules were not run to the end, and which were."""
+    of = Counter(mutant.module for mutant in run if mutant.outcome == "not run")
+    if not of:
+        return ""
+    some = ", ".join(f"`{module}`" for module in of)
+    whole = [mutant for mutant in run if mutant.module not in of]
+    caught = 1 - sum(mutant.survived for mutant in whole) / len(whole)
+    return (
+        f"The run was broken off: {sum(of.values())} mutants of {some} are still to be run. All mutants of the other "
+        f"modules were run, {len(whole)} of them, and {caught:.1%} were caught.\n\n"
+    )
+
+
 def page(run: list[Mutant], by_reason: dict[str, list[Mutant]]) -> str:
     """Return the whole page."""
     return f"""# Mutants of what judges
@@ -130,7 +144,7 @@ tests of that code on each: oracle, plan and checks (equivalence, coverage, ledg
 nothing notices survives. The tests on real processes are not run here, so this is a lower bound. Made from the run.
 
 {scores(run)}
-*type checker*: `pyright` refuses it, as `make lint` would. *without end*: the tests did not come to an end in the time
+{left(run)}*type checker*: `pyright` refuses it, as `make lint` would. *without end*: the tests did not come to an end in the time
 or memory they may take. *caught*: of those that were run.
 
 ## Survivors, and why no test kills them
