@@ -144,8 +144,8 @@ tests of that code on each: oracle, plan and checks (equivalence, coverage, ledg
 nothing notices survives. The tests on real processes are not run here, so this is a lower bound. Made from the run.
 
 {scores(run)}
-{left(run)}*type checker*: `pyright` refuses it, as `make lint` would. *without end*: the tests did not come to an end in the time
-or memory they may take. *caught*: of those that were run.
+{left(run)}*type checker*: `pyright` refuses it, as `make lint` would. *without end*: the tests did not come to
+an end in the time or memory they may take. *caught*: of those that were run.
 
 ## Survivors, and why no test kills them
 
