@@ -19,7 +19,7 @@ torch.set_num_threads(1)  # with two in each of several test processes, diagnosi
 
 NO_SHRINKING = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a mutant is caught or not, by whatever example
 for name, (examples, phases) in {
-    "tests": (35, tuple(hypothesis.Phase)),  # `make test`
+    "tests": (50, tuple(hypothesis.Phase)),  # `make test`
     "long": (500, tuple(hypothesis.Phase)),  # `make test-long`
     "mutants": (50, NO_SHRINKING),  # `make mutants`
 }.items():

@@ -31,7 +31,6 @@ TRIES = 5  # of a race
 Judge = Callable[[Bug | Control, Case], CaseResult]
 
 NUMERIC = [bug for bug in CATALOGUE.values() if bug.outcomes in (("mismatch",), ("memory",))]
-LEFT_FOR_LONG = [pytest.param(bug, marks=pytest.mark.long) for bug in NUMERIC if bug not in NUMERIC[::3]]
 OVERWRITING = [bug for bug in CATALOGUE.values() if bug.outcomes == ("input",)]
 FATAL = [bug for bug in CATALOGUE.values() if bug not in NUMERIC + OVERWRITING]
 
@@ -121,7 +120,7 @@ def test_it_shows_likewise_at_more_ranks(judge: Judge, bug: Bug, world_size: int
     assert_shows_or_passes(judge, bug, bug.where.example(bug.exchanges[0], world_size))
 
 
-@pytest.mark.parametrize("bug", [*NUMERIC[::3], *LEFT_FOR_LONG], ids=lambda bug: bug.id)
+@pytest.mark.parametrize("bug", NUMERIC, ids=lambda bug: bug.id)
 def test_a_bug_shows_under_the_conditions_that_it_says_and_no_others(judge: Judge, bug: Bug) -> None:
     for case in cases_with_one_condition_changed(bug):
         assert_shows_or_passes(judge, bug, case)

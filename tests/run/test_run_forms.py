@@ -38,8 +38,8 @@ ALL_FORMS = [
     pytest.param({"memory": "constant", "ragged": True}, marks=pytest.mark.long),
     {"memory": "recompute", "ragged": True, "overlap": True},
     {"memory": "constant", "grad_dtype": "torch.bfloat16"},
-    pytest.param({"memory": "recompute", "grad_dtype": "torch.float64"}, marks=pytest.mark.long),
-    pytest.param({"check_shapes": False}, marks=pytest.mark.long),
+    {"memory": "recompute", "grad_dtype": "torch.float64"},
+    {"check_shapes": False},
 ]
 by_form = pytest.mark.parametrize("args", ALL_FORMS, ids=lambda args: LossSpec(args=dict(args)).name.split(":")[1])
 

@@ -35,17 +35,17 @@ def values(facts: Iterable[Fact]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def report(worlds: Worlds) -> Report:
-    return check(LOSSES, world_sizes=[1, 2, 3], examples=2, seed=0, worlds=worlds)
+    return check(LOSSES, world_sizes=[1, 2, 4], examples=2, seed=0, worlds=worlds)
 
 
 def test_a_run_holds_what_it_counted_against_the_simulation(report: Report) -> None:
     """Four exchanges and two with overlap in constant memory, at three W; ragged rows are not simulated."""
     assert report.modelled is not None
     assert report.modelled.validation == SimulatorValidation(
-        recorded=HeldAgainst(world_sizes=(1, 2, 3), steps=3 * (4 + 2), differing=())
+        recorded=HeldAgainst(world_sizes=(1, 2, 4), steps=3 * (4 + 2), differing=())
     )
     facts = values(sections.modelled(report.modelled))
-    said = "messages and payload bytes of this run, 18 steps at W = 1, 2, 3: equal, exactly"
+    said = "messages and payload bytes of this run, 18 steps at W = 1, 2, 4: equal, exactly"
     assert facts["simulated and recorded"] == said
     assert "check --bugs quick" in facts["one rank of many"]
     assert "calibrate --json calibration.json" in facts["error of a simulated step"]
@@ -58,10 +58,10 @@ def test_one_byte_or_message_more_is_said(report: Report, field: str) -> None:
     losses = [report.losses[0], msgspec.structs.replace(report.losses[1], messages=(changed,)), report.losses[2]]
     held = validate(SimulatorValidation(), settings(LOSSES), losses, "all_to_all")
     assert held.recorded
-    assert held.recorded.differing == (f"{row.exchange} constant overlap at W = 3",)
+    assert held.recorded.differing == (f"{row.exchange} constant overlap at W = 4",)
     assert report.modelled
     facts = values(sections.modelled(msgspec.structs.replace(report.modelled, validation=held)))
-    assert facts["simulated and recorded"].startswith(f"DIFFERENT: {row.exchange} constant overlap at W = 3, of 13")
+    assert facts["simulated and recorded"].startswith(f"DIFFERENT: {row.exchange} constant overlap at W = 4, of 13")
 
 
 def test_a_run_that_plants_bugs_runs_one_rank_of_many_and_a_difference_shows(
