@@ -85,6 +85,16 @@ def said_of(planted: Records, case: Case | None = None, **rest: object) -> Diagn
     return diagnose(evidence(planted, case, **rest))  # type: ignore[arg-type]
 
 
+def noise(*fields: str) -> Records:
+    """Return what gives records whose gradients hold noise, another each time."""
+    generator = np.random.default_rng(0)
+
+    def added(grad: Array) -> Array:
+        return grad + generator.standard_normal(grad.shape)
+
+    return lambda case: changed(records(case), **dict.fromkeys(fields, added))
+
+
 def ring(*offsets: int, world_size: int = 4) -> Array:
     """[W, W] of 1 where rank i counts the rank so many places to its right."""
     i, k = np.indices((world_size, world_size))
@@ -1084,10 +1094,7 @@ def test_a_local_loss_that_is_the_mean_over_ranks_is_called_that() -> None:
 
 
 def test_a_loss_that_is_wrong_in_its_second_step_alone_keeps_something() -> None:
-    def noisy(case: Case) -> list[RankRecord]:
-        noise = np.random.default_rng(0)
-        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
-
+    noisy = noise("image_grad")
     found = said_of(noisy, needs=(("call", "second"),))
     assert (found.cause, found.sentence) == (
         "kept-state",
@@ -1149,12 +1156,7 @@ def test_large_logits_are_blamed_where_it_takes_them(scale: float, is_large: boo
 
 
 def test_what_was_tried_is_said_where_nothing_fits() -> None:
-    noise = np.random.default_rng(0)
-
-    def noisy(case: Case) -> list[RankRecord]:
-        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
-
-    found = said_of(noisy)
+    found = said_of(noise("image_grad"))
     assert found.sentence == "At W = 4, nothing known fits: image grad is wrong"
     (tried,) = [clue.text.split("; ") for clue in found.evidence if clue.title == "tried"]
     assert tried[:3] == [
@@ -1165,17 +1167,12 @@ def test_what_was_tried_is_said_where_nothing_fits() -> None:
     assert tried[-1] == "Some ranks are right and others are not"
     assert all(each == each.strip().rstrip(".") and each.count("\n") == 0 for each in tried)
     assert len(tried) == len(MESSAGES) + len(NUMBERS)
-    both = said_of(lambda case: changed(noisy(case), text_grad=lambda grad: grad + noise.standard_normal(grad.shape)))
+    both = said_of(noise("image_grad", "text_grad"))
     assert both.sentence == "At W = 4, nothing known fits: image grad and text grad are wrong"
 
 
 def test_what_only_unequal_rows_show_is_said_to_be_that() -> None:
-    noise = np.random.default_rng(0)
-
-    def noisy(case: Case) -> list[RankRecord]:
-        return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
-
-    found = said_of(noisy, needs=(("rows", "1,3,3,3"),))
+    found = said_of(noise("image_grad"), needs=(("rows", "1,3,3,3"),))
     assert (found.cause, found.sentence) == (
         "ragged",
         (
