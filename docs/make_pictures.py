@@ -25,7 +25,7 @@ from siglip_verify.adapt import resolve
 from siglip_verify.bench import BenchReport
 from siglip_verify.report import render
 from siglip_verify.report.bench import charts as draw
-from siglip_verify.run import check
+from siglip_verify.run.whole import check
 
 PICTURES = Path(__file__).parent / "pictures"
 REPORTS = Path(__file__).parents[1] / "reports"

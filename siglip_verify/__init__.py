@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from siglip_verify.loss import SigLipLoss
     from siglip_verify.pytest_plugin import assert_equivalent
     from siglip_verify.result import Report
-    from siglip_verify.run import check
+    from siglip_verify.run.whole import check
 
 _HOME = {
     "Case": "siglip_verify.case",
@@ -29,7 +29,7 @@ _HOME = {
     "Report": "siglip_verify.result",
     "SigLipLoss": "siglip_verify.loss",
     "assert_equivalent": "siglip_verify.pytest_plugin",
-    "check": "siglip_verify.run",
+    "check": "siglip_verify.run.whole",
 }
 
 __all__ = ["Case", "LossSpec", "Report", "SigLipLoss", "assert_equivalent", "check"]

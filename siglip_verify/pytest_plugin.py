@@ -100,7 +100,7 @@ def assert_equivalent(
     import msgspec
 
     from siglip_verify.adapt import LossSpec
-    from siglip_verify.run import check
+    from siglip_verify.run.whole import check
 
     named = LossSpec(target=loss) if isinstance(loss, str) else loss
     spec = msgspec.structs.replace(named, **declared)

@@ -13,7 +13,7 @@ import torch
 
 from siglip_verify.cli import bugs, claims, train
 from siglip_verify.run import whole
-from siglip_verify.world import Worlds
+from siglip_verify.world import CHECKPOINTS, Worlds
 
 torch.set_num_threads(1)  # with two in each of several test processes, diagnosis takes five times as long
 
@@ -41,8 +41,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def worlds() -> Iterator[Worlds]:
-    """Warm gloo worlds that stay for the session."""
-    with Worlds(timeout_s=60) as pool:
+    """Warm gloo worlds that stay for the session; jobs of test modules import what these import."""
+    with Worlds(timeout_s=60, preload=(*CHECKPOINTS, "hypothesis.strategies", "pytest")) as pool:
         yield pool
 
 

@@ -19,7 +19,8 @@ from siglip_verify import features, given
 from siglip_verify.adapt import LossSpec
 from siglip_verify.case import format_case, parse_case
 from siglip_verify.errors import UsageError
-from siglip_verify.run import SettingsError, check, run_case, settings
+from siglip_verify.run.settings import SettingsError, settings
+from siglip_verify.run.whole import check, run_case
 
 GENERATOR = np.random.default_rng(3)
 IMAGES, TEXTS = GENERATOR.normal(size=(2, 6, 4))

@@ -12,22 +12,6 @@
     result          the finished ledger
 
 Nothing is answered from memory: every figure is counted, measured or modelled when the command runs.
+
+Nothing is imported here: ranks import `jobs` alone.
 """
-
-from siglip_verify.claims.ledger import STATEMENTS, check_claims
-from siglip_verify.claims.result import Answer, Figure, Finding, Ledger, Row
-from siglip_verify.claims.softmax import ClipLoss
-from siglip_verify.claims.statement import Lab, Statement
-
-__all__ = [
-    "STATEMENTS",
-    "Answer",
-    "ClipLoss",
-    "Figure",
-    "Finding",
-    "Lab",
-    "Ledger",
-    "Row",
-    "Statement",
-    "check_claims",
-]

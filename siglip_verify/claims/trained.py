@@ -11,9 +11,9 @@ from typing import NamedTuple, get_args
 
 from siglip_verify.claims.result import Figure, Finding
 from siglip_verify.claims.statement import DOCS, PAPER, Lab, Statement
-from siglip_verify.train import Training, data, jobs
+from siglip_verify.train import data, jobs
 from siglip_verify.train.data import Task, TaskName
-from siglip_verify.train.loop import Trained
+from siglip_verify.train.loop import Trained, Training
 
 SEEDS = (0, 1, 2)
 STEPS = 200

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank, usual_world_sizes
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
-from siglip_verify.run import run, settings
+from siglip_verify.run.settings import settings
+from siglip_verify.run.whole import run
 
 
 @on_every_rank

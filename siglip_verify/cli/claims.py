@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.claims import check_claims
+from siglip_verify.claims.ledger import check_claims
 from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.report import claims as claims_report

@@ -16,7 +16,8 @@ from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import render_messages, write_step
-from siglip_verify.run import count_messages, settings
+from siglip_verify.run.messages import count_messages
+from siglip_verify.run.settings import settings
 
 
 @on_every_rank

@@ -13,7 +13,8 @@ from siglip_verify.case import parse_case
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
-from siglip_verify.run import run_case, settings
+from siglip_verify.run.settings import settings
+from siglip_verify.run.whole import run_case
 
 
 @on_every_rank

@@ -14,7 +14,9 @@ from siglip_verify.errors import UsageError
 from siglip_verify.report import train as train_report
 from siglip_verify.report import write_files
 from siglip_verify.run.settings import parse_world_sizes
-from siglip_verify.train import BUGS, SEEDS, TIMEOUT_S, WORLD_SIZE, Training, bug_costs, prove_training
+from siglip_verify.train.costs import BUGS, SEEDS, WORLD_SIZE, bug_costs
+from siglip_verify.train.equality import TIMEOUT_S, prove_training
+from siglip_verify.train.loop import Training
 from siglip_verify.world import Worlds
 
 

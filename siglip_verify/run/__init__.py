@@ -1,7 +1,4 @@
-"""The run: cases -> world -> records -> checks -> one result, told as a stream of events while it goes on."""
+"""The run: cases -> world -> records -> checks -> one result, told as a stream of events while it goes on.
 
-from siglip_verify.run.messages import count_messages
-from siglip_verify.run.settings import Settings, SettingsError, settings
-from siglip_verify.run.whole import check, run, run_case
-
-__all__ = ["Settings", "SettingsError", "check", "count_messages", "run", "run_case", "settings"]
+Nothing is imported here: ranks import single modules (`step`, `probe`, `timing`), and need no Hypothesis for that.
+"""

@@ -23,7 +23,8 @@ from siglip_verify.world.census import Surroundings
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from siglip_verify.world import Worlds; worlds = Worlds(); worlds.start(); "  # torch is imported in both at once
+    "from siglip_verify.world import Worlds; worlds = Worlds(preload=()); "
+    "worlds.start(); "  # torch is imported in both at once
     "from siglip_verify.run.orphans import be_killed; be_killed(worlds, sys.argv[2])"
 )
 

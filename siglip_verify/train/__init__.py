@@ -9,27 +9,6 @@
     result     the finished results
 
 scikit-learn has the digits; it is the extra `train`.
+
+Nothing is imported here: ranks import `jobs` alone.
 """
-
-from siglip_verify.train.costs import BUGS, SEEDS, WORLD_SIZE, bug_costs
-from siglip_verify.train.equality import TIMEOUT_S, prove_training
-from siglip_verify.train.jobs import FORMS, Form
-from siglip_verify.train.loop import Training
-from siglip_verify.train.result import BugCost, BugScores, CostReport, EqualityReport, FormRun
-
-__all__ = [
-    "BUGS",
-    "FORMS",
-    "SEEDS",
-    "TIMEOUT_S",
-    "WORLD_SIZE",
-    "BugCost",
-    "BugScores",
-    "CostReport",
-    "EqualityReport",
-    "Form",
-    "FormRun",
-    "Training",
-    "bug_costs",
-    "prove_training",
-]

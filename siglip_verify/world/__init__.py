@@ -20,7 +20,8 @@ on what is left: sockets that report their other end's death.
 from siglip_verify.world.context import LOG_BYTES, RankContext, context
 from siglip_verify.world.errors import WorldError
 from siglip_verify.world.pool import Worlds
+from siglip_verify.world.template import CHECKPOINTS
 from siglip_verify.world.warm import WarmWorld
 from siglip_verify.world.world import World
 
-__all__ = ["LOG_BYTES", "RankContext", "WarmWorld", "World", "WorldError", "Worlds", "context"]
+__all__ = ["CHECKPOINTS", "LOG_BYTES", "RankContext", "WarmWorld", "World", "WorldError", "Worlds", "context"]

@@ -43,6 +43,9 @@ class TemplateProcess:
 
     It ends with `close`, with this object, with the interpreter, and with this process.
 
+    Args:
+        preload: Modules that it imports beside those that every rank needs.
+
     Attributes:
         folder: The private folder, mode 0700.
 
@@ -50,7 +53,7 @@ class TemplateProcess:
         TemplateError: No folder can be written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, preload: Sequence[str]) -> None:
         self.folder = _make_folder()
         self._owner_pid = os.getpid()
         self._lock = threading.Lock()
@@ -58,7 +61,7 @@ class TemplateProcess:
         self._socket, theirs = socket.socketpair()
         try:
             with theirs, self._output.open("wb") as output:
-                self._process = _start(theirs.fileno(), self.folder, output.fileno())
+                self._process = _start(theirs.fileno(), self.folder, output.fileno(), preload)
         except BaseException:
             self._socket.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -164,7 +167,7 @@ def _folder_text(error: OSError) -> str:
     )
 
 
-def _start(control: int, folder: Path, output: int) -> subprocess.Popen[bytes]:
+def _start(control: int, folder: Path, output: int, preload: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start the template in a session of its own, so that Ctrl-C reaches the parent alone.
 
     A fresh interpreter with `-c`: the parent's main module is not run again, whatever it is.
@@ -172,7 +175,7 @@ def _start(control: int, folder: Path, output: int) -> subprocess.Popen[bytes]:
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     loopback = kernel.loopback_interface()
     interface = {"GLOO_SOCKET_IFNAME": loopback} if loopback else {}
-    arguments = [json.dumps(import_path()), json.dumps([control, os.getpid(), str(folder)])]
+    arguments = [json.dumps(import_path()), json.dumps([control, os.getpid(), str(folder), list(preload)])]
     return subprocess.Popen(
         [sys.executable, "-c", _CODE, *arguments],
         stdin=subprocess.DEVNULL,

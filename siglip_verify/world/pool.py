@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from siglip_verify.world.errors import WorldError
 from siglip_verify.world.launch import TemplateError, TemplateProcess
 from siglip_verify.world.messages import pack_job
+from siglip_verify.world.template import CHECKPOINTS
 from siglip_verify.world.warm import WarmWorld
 from siglip_verify.world.world import World
 
@@ -36,6 +37,8 @@ class Worlds:
 
     Args:
         timeout_s: Deadline of a run, seconds.
+        preload: Modules that jobs need beside those that every job does, imported once and not in every rank: by
+            default what torch.utils.checkpoint, a loss in chunks, imports at its first call, for two seconds.
 
     Attributes:
         timeout_s: Likewise; may be changed between runs.
@@ -45,8 +48,9 @@ class Worlds:
         ValueError: The timeout is not positive.
     """
 
-    def __init__(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, *, timeout_s: float = DEFAULT_TIMEOUT_S, preload: Sequence[str] = CHECKPOINTS) -> None:
         self.timeout_s = _positive(timeout_s)
+        self._preload = tuple(preload)
         self.most_ranks = MOST_RANKS
         self._owner_pid = os.getpid()
         self._template: TemplateProcess | None = None
@@ -204,7 +208,7 @@ class Worlds:
         if self._template is None or not (self._template.is_alive and self._template.folder.is_dir()):
             self.close()  # of a template without its folder too: something that tidies up has removed it
             try:
-                self._template = TemplateProcess()
+                self._template = TemplateProcess(self._preload)
             except TemplateError as error:
                 raise WorldError((), world_size, reason=str(error)) from error
         return self._template

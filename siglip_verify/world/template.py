@@ -20,19 +20,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from siglip_verify.world import kernel, rank
 
-PRELOAD = (
+BASE = (
     "numpy",
     "torch",
     "torch.distributed",
     "torch.distributed.nn.functional",
     "torch.distributed._functional_collectives",
-    "torch._dynamo",  # what torch.utils.checkpoint imports when first called: seconds, in every rank
     "cloudpickle",
     "siglip_verify.features",
     "siglip_verify.loss",
@@ -40,6 +40,9 @@ PRELOAD = (
     "siglip_verify.run.step",
 )
 """Imported before the first fork, so that no rank pays for it."""
+
+CHECKPOINTS = ("torch._dynamo",)
+"""What torch.utils.checkpoint imports when first called: as much again as all of the above."""
 
 MAX_REQUEST_BYTES = 1 << 16
 _REAP_S = 1.0
@@ -154,13 +157,13 @@ def kill_rank(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def main(control_descriptor: int, parent_pid: int, folder: str) -> None:
+def main(control_descriptor: int, parent_pid: int, folder: str, preload: Sequence[str]) -> None:
     """Run the template: import what ranks need, say so, serve until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to judge
     control = socket.socket(fileno=control_descriptor)
     control.set_inheritable(False)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(folder) / "inductor"))  # torch._dynamo makes it on import
-    for name in PRELOAD:
+    for name in (*BASE, *preload):
         importlib.import_module(name)
     sys.argv = ["-c"]
     gc.collect()

@@ -14,11 +14,12 @@ import pytest
 
 from siglip_verify.bugs import CATALOGUE
 from siglip_verify.case import EXCHANGES
-from siglip_verify.claims import STATEMENTS, Lab, Statement, blocks, check_claims, cost, hops, softmax_beside, trained
+from siglip_verify.claims import blocks, cost, hops, softmax_beside, trained
 from siglip_verify.claims.hops import Hops, Simplicity, hops_of
-from siglip_verify.claims.ledger import row_of
+from siglip_verify.claims.ledger import STATEMENTS, check_claims, row_of
 from siglip_verify.claims.result import Ledger
 from siglip_verify.claims.softmax_beside import Felt, Holding
+from siglip_verify.claims.statement import Lab, Statement
 from siglip_verify.claims.trained import Pair
 from siglip_verify.errors import UsageError
 from siglip_verify.report import claims as claims_report

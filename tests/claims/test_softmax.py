@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from siglip_verify.adapt import open_clip_installed, resolve
-from siglip_verify.claims import ClipLoss
+from siglip_verify.claims.softmax import ClipLoss
 from siglip_verify.world import Worlds, context
 
 pytestmark = pytest.mark.xdist_group("claims")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from siglip_verify import cli
-from siglip_verify.claims import Ledger
+from siglip_verify.claims.result import Ledger
 
 pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.usefixtures("warm")]
 QUICK = ["--only", "shift-slightly-slower", "--only", "bidir-most-efficient"]

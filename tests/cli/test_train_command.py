@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from siglip_verify import cli
-from siglip_verify.train import FORMS, CostReport, EqualityReport, equality
+from siglip_verify.train import equality
+from siglip_verify.train.jobs import FORMS
+from siglip_verify.train.result import CostReport, EqualityReport
 
 pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.usefixtures("warm")]
 

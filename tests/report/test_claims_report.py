@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from siglip_verify.claims import Figure, Finding, Ledger, Row
+from siglip_verify.claims.result import Figure, Finding, Ledger, Row
 from siglip_verify.report import claims
 
 NASTY = "a|b `c` *d* <script>alert(1)</script> \x1b[31m"

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from siglip_verify import run
 from siglip_verify.case import Case
 from siglip_verify.report import ConsoleListener, render
 from siglip_verify.report.headline import headline
 from siglip_verify.result import Report
 from siglip_verify.run.events import CaseJudged, CellDone, Counting, Event, LossDone, LossStarted, RunDone, RunStarted
+from siglip_verify.run.settings import settings
 
 from . import samples
 from .golden import assert_golden
@@ -44,7 +44,7 @@ def printed(report: Report, width: int, **options: object) -> str:
 
 def happened(report: Report) -> list[Event]:
     """List the events of a run that would have had this result."""
-    events: list[Event] = [RunStarted(run.settings(world_sizes="1-4", seed=0))]
+    events: list[Event] = [RunStarted(settings(world_sizes="1-4", seed=0))]
     for loss in report.losses:
         events.append(LossStarted(loss.name, 25 * len(loss.cells)))
         for cell in loss.cells:

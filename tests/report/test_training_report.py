@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from siglip_verify.report.train import cost_line, curves, dots, files, render_costs, render_equality, run_line
-from siglip_verify.train import FORMS, BugCost, BugScores, CostReport, EqualityReport, Form, FormRun, Training
+from siglip_verify.train.jobs import FORMS, Form
+from siglip_verify.train.loop import Training
+from siglip_verify.train.result import BugCost, BugScores, CostReport, EqualityReport, FormRun
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRAINING = Training(steps=3)

@@ -14,8 +14,9 @@ import pytest
 from siglip_verify import LossSpec
 from siglip_verify.adapt import LossSpecError
 from siglip_verify.records import CaseResult
-from siglip_verify.run import SettingsError, check
 from siglip_verify.run.events import CaseJudged, CellDone, LossDone, RunDone, RunStarted
+from siglip_verify.run.settings import SettingsError
+from siglip_verify.run.whole import check
 
 pytestmark = [pytest.mark.xdist_group("check"), pytest.mark.usefixtures("warm")]
 BROKEN = Path(__file__).with_name("broken.py")

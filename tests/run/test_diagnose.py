@@ -19,10 +19,11 @@ from siglip_verify.adapt import LossSpec
 from siglip_verify.bugs import CATALOGUE, Bug
 from siglip_verify.case import EXCHANGES, Case
 from siglip_verify.records import CaseResult, Diagnosis, Share
-from siglip_verify.run import check, run_case, settings
 from siglip_verify.run.diagnose import at_world_size, diagnose_mismatch, needs, plain_case, telling_batch
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
+from siglip_verify.run.settings import settings
+from siglip_verify.run.whole import check, run_case
 from siglip_verify.world import Worlds
 
 HERE = Path(__file__).parent

@@ -14,13 +14,14 @@ from siglip_verify.adapt import LossSpec
 from siglip_verify.bugs import CATALOGUE, CONTROLS
 from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.checks.memory import MEMORY_FINDINGS, flat
-from siglip_verify.run import check, loss_run
+from siglip_verify.run import loss_run
 from siglip_verify.run.catalogue import run_catalogue
 from siglip_verify.run.cost import step_costs
 from siglip_verify.run.counting import table_case
 from siglip_verify.run.declare import with_own_convention
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.memory import diagnosis_of, judge_memory
+from siglip_verify.run.whole import check
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("catalogue")

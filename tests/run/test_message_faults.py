@@ -16,10 +16,10 @@ from siglip_verify.adapt import LossSpec
 from siglip_verify.case import Case
 from siglip_verify.report import dump, load, render
 from siglip_verify.result import Report
-from siglip_verify.run import check
 from siglip_verify.run.counting import count_step
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
+from siglip_verify.run.whole import check
 from siglip_verify.world import Worlds
 
 pytestmark = [pytest.mark.xdist_group("check"), pytest.mark.usefixtures("warm")]

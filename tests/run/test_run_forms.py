@@ -13,7 +13,6 @@ from siglip_verify.adapt import OURS, LossSpec, traits
 from siglip_verify.case import Case, parse_case
 from siglip_verify.checks.form import Form
 from siglip_verify.cli.loss_flags import LossFlags
-from siglip_verify.run import check, settings
 from siglip_verify.run.counting import count_step, table_case
 from siglip_verify.run.declare import (
     declared_flags,
@@ -27,7 +26,8 @@ from siglip_verify.run.declare import (
 from siglip_verify.run.diagnose import diagnose_mismatch
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import dimensions_of, load_traits
-from siglip_verify.run.settings import FORMS
+from siglip_verify.run.settings import FORMS, settings
+from siglip_verify.run.whole import check
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("forms")

@@ -15,9 +15,9 @@ from siglip_verify.adapt import LossSpec, LossSpecError
 from siglip_verify.case import EXCHANGES, Case, Exchange
 from siglip_verify.records import CaseResult
 from siglip_verify.result import Report
-from siglip_verify.run import check
 from siglip_verify.run.judge import CaseJudge
 from siglip_verify.run.limits import load_traits
+from siglip_verify.run.whole import check
 from siglip_verify.world import Worlds
 
 pytestmark = pytest.mark.xdist_group("check")

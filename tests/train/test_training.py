@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from siglip_verify import features, oracle
 from siglip_verify.case import Case
 from siglip_verify.errors import UsageError
-from siglip_verify.train import FORMS, Form, Training, bug_costs, data, jobs, prove_training
-from siglip_verify.train.equality import compare
-from siglip_verify.train.loop import Trained, batches
+from siglip_verify.train import data, jobs
+from siglip_verify.train.costs import bug_costs
+from siglip_verify.train.equality import compare, prove_training
+from siglip_verify.train.jobs import FORMS, Form
+from siglip_verify.train.loop import Trained, Training, batches
 from siglip_verify.train.result import BOUND
 from siglip_verify.world import Worlds
 

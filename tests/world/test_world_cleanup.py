@@ -39,7 +39,7 @@ def busy():
         os.kill(os.getpid(), signal.SIGSTOP)
     dist.barrier()
 
-pool = Worlds(timeout_s=60)
+pool = Worlds(timeout_s=60, preload=())
 pool.run(2, os.getpid)
 pool.world(3)
 print(json.dumps(pool.pids()), flush=True)
@@ -55,7 +55,7 @@ print("main is run")
 def square(number):
     return number * number + context().rank
 
-pool = Worlds(timeout_s=20)
+pool = Worlds(timeout_s=20, preload=())
 print(pool.run(2, square, 3))
 assert pool.folder.is_dir()
 """

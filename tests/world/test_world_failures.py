@@ -245,7 +245,7 @@ def test_twenty_rebuilds_leak_nothing(worlds: Worlds) -> None:
 def test_a_killed_template_takes_its_ranks_along_and_is_replaced(
     still_alive: StillAlive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Worlds(timeout_s=10) as pool:
+    with Worlds(timeout_s=10, preload=()) as pool:
         pool.run(2, jobs.pid)
         pids, folder = pool.pids(), pool.folder
         os.kill(pids[0], signal.SIGKILL)

@@ -206,7 +206,7 @@ def test_a_world_whose_ranks_hold_too_many_descriptors_is_replaced(monkeypatch: 
         return os.getpid()
 
     monkeypatch.setattr("siglip_verify.world.world.resource.getrlimit", lambda _: (200, 200))
-    with Worlds(timeout_s=30) as pool:
+    with Worlds(timeout_s=30, preload=()) as pool:
         pids = [pool.run(2, makes_groups)[0] for _ in range(6)]
         assert 1 < len(set(pids)) < 6
         assert pool.rebuilt == len(set(pids)) - 1
@@ -230,7 +230,7 @@ def test_threads_share_a_pool(worlds: Worlds) -> None:
 def test_two_pools_have_nothing_in_common_and_a_closed_one_starts_anew(
     worlds: Worlds, still_alive: Callable[[Iterable[int], float], set[int]]
 ) -> None:
-    with Worlds(timeout_s=10) as other:
+    with Worlds(timeout_s=10, preload=()) as other:
         assert other.pids() == ()
         assert other.folder is None
         other.start()
@@ -255,7 +255,7 @@ def test_two_pools_have_nothing_in_common_and_a_closed_one_starts_anew(
 
 def test_without_a_folder_to_write_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with Worlds() as pool:
+    with Worlds(preload=()) as pool:
         with pytest.raises(WorldError, match=r"^no world of world_size=2: .*private folder.*TMPDIR"):
             pool.run(2, jobs.pid)
         with pytest.raises(WorldError, match=r"^no world: .*private folder.*TMPDIR"):

@@ -34,7 +34,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[Worlds]:
     """Worlds whose private folder these tests may remove."""
-    with Worlds(timeout_s=10) as pool:
+    with Worlds(timeout_s=10, preload=()) as pool:
         yield pool
 
 

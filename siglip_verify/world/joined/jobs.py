@@ -35,7 +35,7 @@ from siglip_verify.world.joined.board import Answer, Board, End, Form, Member, W
 from siglip_verify.world.joined.place import Place
 from siglip_verify.world.messages import Raised, Returned
 from siglip_verify.world.stacks import read_stack
-from siglip_verify.world.template import PRELOAD
+from siglip_verify.world.template import BASE, CHECKPOINTS
 
 _END_S = 2.0
 
@@ -87,7 +87,7 @@ class Jobs:
     # ------------------------------------------------------------------ in the thread
     def _serve(self) -> None:
         board, number = Board(self._place), 0
-        for name in PRELOAD:  # seconds, which no case is to pay for
+        for name in (*BASE, *CHECKPOINTS):  # seconds, which no case is to pay for
             importlib.import_module(name)
         self._device = device_of(self._place, board)
         if self._device.type == "cuda":
