@@ -25,7 +25,7 @@ from siglip_verify.world import Worlds
 
 WORLD_SIZES = (1, 2, 3, 4)
 LARGER = (5, 6)
-CHUNKED_WORLD_SIZES = (1, 2, 3)  # the first recomputation of a process imports a compiler: seconds for each rank
+CHUNKED_WORLD_SIZES = (1, 2, 3)
 TRIES = 5  # of a race
 
 Judge = Callable[[Bug | Control, Case], CaseResult]
