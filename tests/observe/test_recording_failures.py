@@ -83,7 +83,7 @@ def die_when_posting() -> None:
 
 
 def test_the_operation_that_aborts_its_process_is_in_the_log(worlds: Worlds) -> None:
-    with pytest.raises(WorldError) as caught:
+    with pytest.raises(WorldError, match="rank 0 died: its process was killed by SIGABRT") as caught:
         worlds.run(2, die_when_posting)
     (event,) = read_log(caught.value.logs[0], 0)
     assert (event.kind, event.shape, event.returned_s) == ("recv", (2,), None)
