@@ -1,6 +1,7 @@
 """The map in ARCHITECTURE.md: complete, and imports point down it.
 
-Oracle: the table itself. Sees: a module that is not on the map, an import that points up, a judge that sees a process.
+Oracle: the table itself. Sees: a module that is not on the map, an import that points up, a judge that sees a process,
+a rank that imports Hypothesis.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from siglip_verify.world.template import BASE
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "siglip_verify"
 ALONE = {"oracle", "plan", "loss"}
 JUDGES = {"checks", "report"}
+JOBS = [
+    *(f"siglip_verify.run.{name}" for name in ("step", "probe", "timing", "cost", "memory", "gather_backward")),
+    *("siglip_verify.train.jobs", "siglip_verify.claims.jobs", "siglip_verify.bugs"),
+]
 PROCESSES = {
     "multiprocessing",
     "socket",
@@ -75,3 +82,19 @@ def test_the_reference_loss_imports_torch_and_the_standard_library_alone() -> No
             assert roots <= {"__future__", "collections", "typing", "dataclasses", "functools", "math", "enum",
                              "contextlib", "warnings", "itertools", "numbers", "operator", "torch",
                              "siglip_verify"}, path  # fmt: skip
+
+
+def test_ranks_import_no_hypothesis() -> None:
+    modules = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
+    }
+    todo, imported = [*BASE, *JOBS], set[str]()
+    while todo:
+        name = todo.pop()
+        parents = name.split(".")
+        for each in {".".join(parents[:end]) for end in range(1, len(parents) + 1)} - imported:
+            imported.add(each)
+            if each in modules and each != "siglip_verify":  # the package itself imports when names are used
+                todo += imports(modules[each])
+    assert imported >= {*JOBS, "siglip_verify.loss.siglip", "torch"}
+    assert "hypothesis" not in imported
