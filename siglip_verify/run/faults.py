@@ -49,7 +49,7 @@ def run_faults(
     started = time.perf_counter()
     outcomes: list[FaultOutcome] = []
     with surroundings() as place:
-        with Worlds(preload=()) as worlds:
+        with Worlds() as worlds:
             growth = Growth()
             run = _FaultRun(worlds, place, timeout_s)
             for act in acts:

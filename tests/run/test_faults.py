@@ -134,7 +134,7 @@ def test_a_zombie_is_seen() -> None:
 
 def test_descriptors_and_memory_that_grow_are_seen() -> None:
     growth, held = Growth(), []
-    with Worlds(preload=()) as worlds:
+    with Worlds() as worlds:
         for _ in range(6):
             growth.look(worlds)
         assert [leak for leak in growth.rows() if leak.is_leak] == []

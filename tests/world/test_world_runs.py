@@ -22,7 +22,7 @@ from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siglip_verify.world import LOG_BYTES, WorldError, Worlds, context
+from siglip_verify.world import CHECKPOINTS, LOG_BYTES, WorldError, Worlds, context
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -237,6 +237,8 @@ def test_two_pools_have_nothing_in_common_and_a_closed_one_starts_anew(
         template = other.pids()
         assert len(template) == 1
         first = other.run(2, jobs.pid)
+        assert [pool.run(1, jobs.has_imported, CHECKPOINTS) for pool in (worlds, other)] == [[True], [False]]
+        other.discard(1)
         assert other.pids() == (*template, *first)
         assert len({*worlds.run(2, jobs.pid), *first}) == 4
         folder = other.folder

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,10 @@ import torch
 import torch.distributed as dist
 
 from siglip_verify.world import context
+
+
+def has_imported(modules: Sequence[str]) -> bool:
+    return set(modules) <= set(sys.modules)
 
 
 def pid() -> int:
