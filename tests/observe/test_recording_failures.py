@@ -22,6 +22,13 @@ from siglip_verify.world import WorldError, Worlds, context
 PATIENCE_S = 20.0
 
 
+@pytest.fixture
+def new_world(worlds: Worlds) -> Worlds:
+    """A pool whose world of two is new: no log and no message in it is of an earlier test."""
+    worlds.discard(2)
+    return worlds
+
+
 def reduce_then_hang() -> None:
     rank, log = context().rank, context().log
     clear_log(log)
@@ -39,13 +46,13 @@ def _described(event: Event) -> tuple[str, str, bool]:
 HANGING = [("forward", "all_reduce", True), ("backward", "recv", False)]
 
 
-def test_the_log_is_read_while_its_rank_hangs_and_after_it_was_killed(worlds: Worlds) -> None:
-    world = worlds.world(2)
+def test_the_log_is_read_while_its_rank_hangs_and_after_it_was_killed(new_world: Worlds) -> None:
+    world = new_world.world(2)
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            worlds.run(2, reduce_then_hang)
+            new_world.run(2, reduce_then_hang)
         except WorldError as error:
             errors.append(error)
 
@@ -82,9 +89,9 @@ def die_when_posting() -> None:
             dist.send(torch.ones(1000), 0)
 
 
-def test_the_operation_that_aborts_its_process_is_in_the_log(worlds: Worlds) -> None:
+def test_the_operation_that_aborts_its_process_is_in_the_log(new_world: Worlds) -> None:
     with pytest.raises(WorldError, match="rank 0 died: its process was killed by SIGABRT") as caught:
-        worlds.run(2, die_when_posting)
+        new_world.run(2, die_when_posting)
     (event,) = read_log(caught.value.logs[0], 0)
     assert (event.kind, event.shape, event.returned_s) == ("recv", (2,), None)
     (event,) = read_log(caught.value.logs[1], 1)
