@@ -20,7 +20,7 @@ _TIMEOUT_S = 120.0
 
 def claims(
     *,
-    only: Annotated[tuple[str, ...], Parameter(help="Ids of statements; may be repeated.", negative=())] = (),
+    only: Annotated[tuple[str, ...], Parameter(help="Ids of statements; may be repeated.")] = (),
     output: Annotated[
         Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
     ] = "text",
@@ -52,5 +52,6 @@ def claims(
     else:
         print(claims_report.dump(ledger).decode() if output == "json" else claims_report.markdown(ledger), end="")
     if report_dir is not None:
-        say_written(write_files([(claims_report.FILE_NAME, claims_report.dump(ledger))], report_dir))
+        written = write_files([(claims_report.FILE_NAME, claims_report.dump(ledger))], report_dir)
+        say_written(written, aside=output != "text")
     return EXIT_CODES["pass"]

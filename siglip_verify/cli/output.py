@@ -99,8 +99,8 @@ def write_reports(result: Report, names: list[str], folder: Path) -> None:
     say_written(write(result, names, folder))
 
 
-def say_written(paths: Iterable[Path]) -> None:
-    """Say which files were written."""
-    console = Console()
+def say_written(paths: Iterable[Path], *, aside: bool = False) -> None:
+    """Say which files were written; `aside`, on standard error, where standard output is a document."""
+    console = Console(stderr=aside)
     for path in paths:
         console.print(f"wrote {path}", markup=False, highlight=False)
