@@ -21,12 +21,10 @@ def bench(
     *,
     only: Annotated[
         tuple[str, ...],
-        Parameter(help="Such as `steps`, `steps/8x64` or `steps/8x64/W4`; may be repeated.", negative=()),
+        Parameter(help="Such as `steps`, `steps/8x64` or `steps/8x64/W4`; may be repeated."),
     ] = (),
-    all: Annotated[bool, Parameter(help="Every benchmark, large sizes too: an hour or two.", negative=())] = False,  # noqa: A002
-    shown: Annotated[
-        bool, Parameter(help="Those that README and docs show; --turns is of steps.", negative=())
-    ] = False,
+    all: Annotated[bool, Parameter(help="Every benchmark, large sizes too: an hour or two.")] = False,  # noqa: A002
+    shown: Annotated[bool, Parameter(help="Those that README and docs show; --turns is of steps.")] = False,
     turns: Annotated[int | None, Parameter(help="How often each thing is measured; default: its own number.")] = None,
     report_dir: Annotated[Path | None, Parameter(help="Write bench.json and charts into this folder.")] = None,
 ) -> int:

@@ -17,14 +17,14 @@ from siglip_verify.world import Worlds
 
 def bugs(
     *,
-    only: Annotated[tuple[str, ...], Parameter(help="Ids of the catalogue; may be repeated.", negative=())] = (),
-    quick: Annotated[bool, Parameter(help="One bug of each kind, and nothing else.", negative=())] = False,
-    seed: Annotated[tuple[int, ...], Parameter(help="Where the draws start; may be repeated.", negative=())] = (0,),
+    only: Annotated[tuple[str, ...], Parameter(help="Ids of the catalogue; may be repeated.")] = (),
+    quick: Annotated[bool, Parameter(help="One bug of each kind, and nothing else.")] = False,
+    seed: Annotated[tuple[int, ...], Parameter(help="Where the draws start; may be repeated.")] = (0,),
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case of a bug that hangs.")] = 5.0,
     output: Annotated[
         Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
     ] = "text",
-    json: Annotated[bool, Parameter(help="The same as `--format json`.", negative=())] = False,
+    json: Annotated[bool, Parameter(help="The same as `--format json`.")] = False,
 ) -> int:
     """Plant every known bug in a correct loss, and see whether the check catches it and says what it is.
 

@@ -28,9 +28,11 @@ def calibrate(
     dim: Annotated[int, Parameter(help="Their feature dimension.")] = 256,
     dtype: Annotated[str, Parameter(help="Of the features: `bf16`, `fp32` ...")] = "fp32",
     turns: Annotated[int, Parameter(help="How often each thing is measured.")] = 15,
-    validate: Annotated[bool, Parameter(help="Also count what is sent, at W = 1 to 8 and as one of 1,024.")] = True,
+    validate: Annotated[
+        bool, Parameter(help="Also count what is sent, at W = 1 to 8 and as one of 1,024.", negative="--no-validate")
+    ] = True,
     json: Annotated[Path | None, Parameter(help="Write every figure.")] = None,
-    force: Annotated[bool, Parameter(help="Replace files that are there.", negative=())] = False,
+    force: Annotated[bool, Parameter(help="Replace files that are there.")] = False,
 ) -> int:
     """Measure the ranks that are there, fit a cluster to them, and hold the simulator against what was measured.
 

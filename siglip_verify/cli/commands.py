@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 
 import cyclopts
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from siglip_verify.cli.completion import completion_of
@@ -38,6 +38,14 @@ SETTINGS_ELSEWHERE = (
     ),
 )
 
+
+def _default_said(value: object) -> str | None:
+    """Return how help says a default; what is off or empty goes without saying."""
+    if value is None or value is False or value == ():
+        return None
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 app = App(
     name="siglip-verify",
     help="Prove, on real processes, that a distributed SigLIP loss computes the loss and the gradients of one device.",
@@ -46,6 +54,7 @@ app = App(
     "70 a fault of siglip-verify, 130 interrupted.",
     help_format="markdown",
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=_default_said),
 )
 for _place, (_name, _help) in enumerate(COMMANDS.items()):
     app.command(

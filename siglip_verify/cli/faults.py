@@ -17,8 +17,8 @@ from siglip_verify.run.settings import parse_world_sizes
 
 def faults(
     *,
-    only: Annotated[tuple[Kind, ...], Parameter(help="Kinds of fault; may be repeated.", negative=())] = (),
-    exchange: Annotated[tuple[Exchange, ...], Parameter(help="Which exchanges; may be repeated.", negative=())] = (),
+    only: Annotated[tuple[Kind, ...], Parameter(help="Kinds of fault; may be repeated.")] = (),
+    exchange: Annotated[tuple[Exchange, ...], Parameter(help="Which exchanges; may be repeated.")] = (),
     world_sizes: Annotated[str, Parameter(help="Numbers of ranks, such as `2-4`.")] = "2-4",
     rank: Annotated[int | None, Parameter(help="In which rank; drawn if not named.")] = None,
     phase: Annotated[Phase | None, Parameter(help="In forward or backward; drawn if not named.")] = None,

@@ -27,14 +27,15 @@ class LossFlags:
     normalizer: Annotated[
         Literal["b", "N", "N/W", "b*b", "1"], Parameter(help="What a rank's sum over its pairs is divided by.")
     ] = "b"
-    row_wise: Annotated[bool, Parameter(help="A rank's own value is that of its own images against all texts.")] = True
+    row_wise: Annotated[
+        bool,
+        Parameter(help="A rank's own value is that of its own images against all texts.", negative="--no-row-wise"),
+    ] = True
     scale_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the scale.")] = None
     bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
-    log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.", negative=())] = False
-    same_upstream: Annotated[
-        bool, Parameter(help="The loss asks that one gradient reach it on all ranks.", negative=())
-    ] = False
-    any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.", negative=())] = False
+    log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.")] = False
+    same_upstream: Annotated[bool, Parameter(help="The loss asks that one gradient reach it on all ranks.")] = False
+    any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.")] = False
 
     def specs(self) -> list[LossSpec]:
         """Return a declaration for each loss named; none where nothing is declared."""

@@ -32,7 +32,7 @@ def replay(
     siglip-verify replay 'bidir W=2 b=1 d=1 seed=0' --loss my_loss.py:SigLipLoss
     ```
 
-    Fields that the line leaves out take their defaults.
+    Fields that the line leaves out take their defaults. Without --loss, runs it with this package's own loss.
     """
     path = Path(case)
     parsed = parse_case(paths.read_text(path) if paths.is_file(path) else case)

@@ -38,11 +38,11 @@ def simulate(
         "autograd,constant"
     ),
     chunk_size: Annotated[int, Parameter(help="Rows of logits held at once; 0: what fits a cache.")] = 0,
-    overlap: Annotated[bool, Parameter(help="Also each form with overlap=True.", negative=())] = False,
+    overlap: Annotated[bool, Parameter(help="Also each form with overlap=True.")] = False,
     trace: Annotated[Path | None, Parameter(help="Write a timeline for ui.perfetto.dev.")] = None,
     svg: Annotated[Path | None, Parameter(help="Write charts.")] = None,
     json: Annotated[Path | None, Parameter(help="Write every figure.")] = None,
-    force: Annotated[bool, Parameter(help="Replace files that are there.", negative=())] = False,
+    force: Annotated[bool, Parameter(help="Replace files that are there.")] = False,
 ) -> int:
     """Model what each exchange costs at thousands of ranks, from the plan that real runs are checked against.
 

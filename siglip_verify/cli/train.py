@@ -26,10 +26,8 @@ def train(
         str | None, Parameter(help=f"Numbers of ranks; default: `1,2,4`, or {WORLD_SIZE} with `--bugs`.")
     ] = None,
     steps: Annotated[int, Parameter(help="Of each training.")] = 200,
-    bugs: Annotated[bool, Parameter(help="Plant known bugs, and say what each costs.", negative=())] = False,
-    only: Annotated[
-        tuple[str, ...], Parameter(help="With `--bugs`: ids of the catalogue; may be repeated.", negative=())
-    ] = (),
+    bugs: Annotated[bool, Parameter(help="Plant known bugs, and say what each costs.")] = False,
+    only: Annotated[tuple[str, ...], Parameter(help="With `--bugs`: ids of the catalogue; may be repeated.")] = (),
     seeds: Annotated[int, Parameter(help="With `--bugs`: how often each training is done, from seed 0 on.")] = len(
         SEEDS
     ),

@@ -80,7 +80,9 @@ main(["check", "--world-sizes", "0"])
 @pytest.mark.parametrize("command", sorted(name for name in cli.app if not name.startswith("-")))
 def test_the_help_of_every_command_has_examples_that_it_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code([command, "--help"]) == 0
-    assert f"siglip-verify {command}" in capsys.readouterr().out
+    help_text = capsys.readouterr().out
+    assert f"siglip-verify {command}" in help_text
+    assert not re.search(r"default: (\(|False|None)|--empty-", help_text), "what is off or empty goes without saying"
     docstring = inspect.getdoc(cli.app[command].default_command)
     assert docstring
     (block,) = re.findall(r"```\n(.*?)```", docstring, re.S)
