@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from siglip_verify.bench import BenchReport, Comparison, Contestant, Ratio
+from siglip_verify.bench.measure import BenchReport, Comparison, Contestant, Ratio
 from siglip_verify.report import bench as bench_report
 
 ROOT = Path(__file__).parents[1]

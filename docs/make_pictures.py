@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from siglip_verify.adapt import resolve
-from siglip_verify.bench import BenchReport
+from siglip_verify.bench.measure import BenchReport
 from siglip_verify.report import render
 from siglip_verify.report.bench import charts as draw
 from siglip_verify.run.whole import check

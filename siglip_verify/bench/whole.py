@@ -17,7 +17,7 @@ from siglip_verify.bench.recording import recording
 from siglip_verify.bench.steps import steps
 from siglip_verify.bench.warm_worlds import warm_worlds
 from siglip_verify.errors import UsageError
-from siglip_verify.run.whole import environment
+from siglip_verify.run.environment import environment
 
 WORLD_SIZES = (2, 4, 8, 16)
 SMALL, LARGE = (8, 64), (1024, 512)

@@ -10,7 +10,7 @@ from siglip_verify.claims import blocks, cost, hops, softmax_beside, trained
 from siglip_verify.claims.result import Finding, Ledger, Row
 from siglip_verify.claims.statement import Lab, Statement
 from siglip_verify.errors import UsageError
-from siglip_verify.run.whole import environment
+from siglip_verify.run.environment import environment
 from siglip_verify.world import WorldError, Worlds
 
 _MODULES = (hops, cost, softmax_beside, trained, blocks)

@@ -8,8 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from siglip_verify.bench import BENCHES, Comparison, named, published, run_benches
-from siglip_verify.bench.published import TURNS
+from siglip_verify.bench.measure import Comparison
+from siglip_verify.bench.published import TURNS, published
+from siglip_verify.bench.whole import BENCHES, named, run_benches
 from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.cli.output import ready_folder, say_written
 from siglip_verify.errors import UsageError

@@ -17,8 +17,8 @@ import torch
 from siglip_verify.case import DType, itemsize
 from siglip_verify.errors import UsageError
 from siglip_verify.run import timing
+from siglip_verify.run.environment import environment
 from siglip_verify.run.validation import FAKE_WORLD_SIZES, counted_on_fake_ranks, counted_on_ranks
-from siglip_verify.run.whole import environment
 from siglip_verify.simulate import Cluster, Setup, Uplinks, simulate
 from siglip_verify.simulate.calibration import Calibration, Counted, Fit, StepTime
 from siglip_verify.simulate.fit import BlockSample, LinkSample, Pattern, fit_compute, fit_link, fit_uplink

@@ -14,10 +14,11 @@ from siglip_verify.checks.totals import collective_rows, rank_totals
 from siglip_verify.result import MessageReport
 from siglip_verify.run.counting import count_step
 from siglip_verify.run.declare import declaration, exchanges_of, form_of, shown_target
+from siglip_verify.run.environment import environment
 from siglip_verify.run.gather_backward import gather_backward
 from siglip_verify.run.limits import load_traits
 from siglip_verify.run.settings import Settings
-from siglip_verify.run.whole import environment, lent_or_made
+from siglip_verify.run.whole import lent_or_made
 from siglip_verify.world import Worlds
 
 

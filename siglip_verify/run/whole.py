@@ -1,19 +1,16 @@
 """The whole run: from settings to one finished result.
 
-Here: the order of things, the worlds' life, time and environment. Not here: what is done for one loss (`loss_run`).
+Here: the order of things, the worlds' life, and time. Not here: what is done for one loss (`loss_run`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-import platform
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-import hypothesis
 import msgspec
 import torch
 
@@ -25,6 +22,7 @@ from siglip_verify.result import CatalogueResult, LeftOut, LossResult, Modelled,
 from siglip_verify.run.catalogue import QUICK, all_controls, chosen_bugs, run_catalogue
 from siglip_verify.run.cost import modelled
 from siglip_verify.run.declare import declaration
+from siglip_verify.run.environment import environment
 from siglip_verify.run.events import Event, Listener, LossDone, Planted, RunDone, RunStarted
 from siglip_verify.run.loss_run import LossRun
 from siglip_verify.run.replay import run_one
@@ -205,18 +203,6 @@ def _one_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(usual)
-
-
-def environment() -> dict[str, str]:
-    """Return versions and machine, in words."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "hypothesis": hypothesis.__version__,
-        "platform": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
-        "processors": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "back end": "gloo, one process a rank, on loopback",
-    }
 
 
 def _nobody(event: Event) -> None:

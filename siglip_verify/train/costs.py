@@ -18,7 +18,7 @@ import numpy as np
 from siglip_verify.bugs import CATALOGUE
 from siglip_verify.case import Exchange
 from siglip_verify.errors import UsageError
-from siglip_verify.run.whole import environment
+from siglip_verify.run.environment import environment
 from siglip_verify.train import data, jobs
 from siglip_verify.train.data import Task, TaskName
 from siglip_verify.train.equality import TIMEOUT_S, check

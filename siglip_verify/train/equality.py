@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglip_verify.errors import UsageError
-from siglip_verify.run.whole import environment
+from siglip_verify.run.environment import environment
 from siglip_verify.train import data, jobs
 from siglip_verify.train.data import TaskName
 from siglip_verify.train.jobs import FORMS, Form

@@ -23,9 +23,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from siglip_verify import cli
-from siglip_verify.bench import (
-    BENCHES,
-    Bench,
+from siglip_verify.bench.measure import (
     BenchReport,
     Comparison,
     Requirement,
@@ -33,12 +31,12 @@ from siglip_verify.bench import (
     Traffic,
     compare,
     in_turn,
-    named,
-    published,
-    run_benches,
+    median_interval,
+    ratio,
 )
-from siglip_verify.bench.measure import median_interval, ratio
+from siglip_verify.bench.published import published
 from siglip_verify.bench.steps import NO_SLOWER
+from siglip_verify.bench.whole import BENCHES, Bench, named, run_benches
 from siglip_verify.errors import UsageError
 from siglip_verify.report import bench as bench_report
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from siglip_verify.bench import Setup
 from siglip_verify.bench import forms as bench_forms
 from siglip_verify.bench.forms import Form, Step, our_forms
+from siglip_verify.bench.measure import Setup
 from siglip_verify.bench.memory import flatness, memory, peak_of_one_step
 from siglip_verify.bench.steps import steps
 from siglip_verify.plan import PHASES, closed_form, plan

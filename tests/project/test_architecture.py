@@ -18,10 +18,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "siglip_verify"
 ALONE = {"oracle", "plan", "loss"}
 JUDGES = {"checks", "report"}
-JOBS = [
-    *(f"siglip_verify.run.{name}" for name in ("step", "probe", "timing", "cost", "memory", "gather_backward")),
-    *("siglip_verify.train.jobs", "siglip_verify.claims.jobs", "siglip_verify.bugs"),
-]
 PROCESSES = {
     "multiprocessing",
     "socket",
@@ -54,6 +50,10 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
+NAME_OF = {
+    path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+}
 MODULES = [p for p in sorted(PACKAGE.rglob("*.py")) if part_of(p) not in ("__init__", "__main__")]
 
 
@@ -84,11 +84,23 @@ def test_the_reference_loss_imports_torch_and_the_standard_library_alone() -> No
                              "siglip_verify"}, path  # fmt: skip
 
 
+def sent_to_ranks() -> Iterator[str]:
+    """Yield the modules of the functions that `worlds.run(world_size, function, ...)` is called with."""
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        own = {node.name: NAME_OF[path] for node in tree.body if isinstance(node, ast.FunctionDef)}
+        imported = {name.rpartition(".")[2]: name for name in imports(path)}
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and re.search(r"\bworlds\.run$", ast.unparse(call.func)):
+                function = ast.unparse(call.args[1]).split(".")[0]
+                name = {**imported, **own}.get(function, "")
+                yield name if name in NAME_OF.values() else name.rpartition(".")[0]
+
+
 def test_ranks_import_no_hypothesis() -> None:
-    modules = {
-        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")
-    }
-    todo, imported = [*BASE, *JOBS], set[str]()
+    modules = {name: path for path, name in NAME_OF.items()}
+    jobs = {*sent_to_ranks(), "siglip_verify.bugs"} - {""}  # those of the catalogue travel by name
+    todo, imported = [*BASE, *jobs], set[str]()
     while todo:
         name = todo.pop()
         parents = name.split(".")
@@ -96,5 +108,6 @@ def test_ranks_import_no_hypothesis() -> None:
             imported.add(each)
             if each in modules and each != "siglip_verify":  # the package itself imports when names are used
                 todo += imports(modules[each])
-    assert imported >= {*JOBS, "siglip_verify.loss.siglip", "torch"}
+    assert jobs >= {f"siglip_verify.{name}" for name in ("run.step", "run.cost", "train.jobs", "claims.jobs")}
+    assert imported >= {*jobs, "siglip_verify.loss.siglip", "torch"}
     assert "hypothesis" not in imported

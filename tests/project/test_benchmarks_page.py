@@ -13,7 +13,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from siglip_verify.bench import BenchReport, Comparison
+from siglip_verify.bench.measure import BenchReport, Comparison
 
 ROOT = Path(__file__).parents[2]
 
