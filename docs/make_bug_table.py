@@ -34,6 +34,11 @@ def by(bug: BugResult) -> str:
     return ", ".join(f"`{name}`" for name in bug.findings or bug.quantities) or "-"
 
 
+def read(bug: BugResult) -> str:
+    """Return what the user reads, without addresses of objects, which are others in each run."""
+    return text(re.sub(r"\b0x[0-9a-f]+", "0x...", bug.diagnosis)) or "-"
+
+
 def source(bug: BugResult) -> str:
     """Return the source: a full address, which becomes a link, or words."""
     return f"<{bug.source}>" if bug.source.startswith("https://") else text(bug.source)
@@ -67,7 +72,7 @@ def page(result: CatalogueResult) -> str:
                 "; ".join([bug_outcome(bug), *map(text, bug.amiss)]),
                 bug_case(bug),
                 by(bug),
-                text(bug.diagnosis) or "-",
+                read(bug),
             )
             for bug in result.bugs
         ),
