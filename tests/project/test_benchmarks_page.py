@@ -6,12 +6,12 @@ another run, a figure that was edited. Cannot see: whether the run was a good on
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import msgspec
 import pytest
+from docs_script import docs_script
 
 from siglip_verify.bench.measure import BenchReport, Comparison
 
@@ -20,12 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_benchmarks", ROOT / "docs/make_benchmarks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_benchmarks")
 
 
 @pytest.fixture(scope="module")

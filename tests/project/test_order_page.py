@@ -6,28 +6,20 @@ else than its JSON, a wrong order that is not said. Cannot see whether it holds 
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from docs_script import docs_script
 
 from siglip_verify.report.simulation import dump_calibration
 from siglip_verify.simulate import PRESETS, Form
 from siglip_verify.simulate.calibration import Calibration, Fit, StepTime
 
-DOCS = Path(__file__).parents[2] / "docs"
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_order", DOCS / "make_order.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_order")
 
 
 def calibration(**simulated_s: float) -> dict:

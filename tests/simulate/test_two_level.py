@@ -7,19 +7,17 @@ how a real network takes it.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import msgspec
 import pytest
+from docs_script import docs_script
 
 from siglip_verify.simulate import PRESETS, Form, Link, Setup, simulate
 from siglip_verify.simulate.compute import block_time
 from siglip_verify.simulate.two_level import Beside, two_level_step_s
 
 H100 = Setup(cluster=PRESETS["h100-ib"], batch=2048, dim=1152)
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 def with_cluster(**changed: object) -> Setup:
@@ -57,12 +55,7 @@ def test_two_levels_use_every_uplink_and_cross_hosts_once_a_host() -> None:
 # ------------------------------------------------------------------ the page
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_two_level", DOCS / "make_two_level.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_two_level")
 
 
 @pytest.fixture(scope="module")
