@@ -809,6 +809,26 @@ def test_it_names_the_leaves_that_remote_blocks_do_not_reach(
     assert (found.cause, found.sentence) == ("remote-gradient-lost", f"At W = 4, {sentence}")
 
 
+@pytest.mark.parametrize(
+    ("features", "names"), [("identical", ("scale",)), ("identical", ("scale", "bias")), ("orthogonal", ("bias",))]
+)
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_it_names_them_where_ranks_are_so_alike_that_shares_of_theirs_explain_the_numbers_too(
+    world_size: int, names: tuple[str, ...], features: str
+) -> None:
+    found = said_of(detached(*names), plain(world_size, features=features))
+    leaves = " and ".join(f"logit_{name}" for name in names)
+    sentence = f"At W = {world_size}, {leaves} get{'s' if len(names) == 1 else ''} no gradient from remote blocks"
+    assert found.sentence == sentence
+
+
+@pytest.mark.parametrize("features", ["identical", "orthogonal"])
+def test_where_blocks_are_alike_no_share_of_a_gradient_is_made_up(features: str) -> None:
+    astray = functools.partial(records, home=to(lambda i, k: k + 1))
+    assert said_of(astray).cause == "gradient-to-another-rank"
+    assert said_of(astray, plain(features=features)).cause == "unknown"
+
+
 def test_it_names_a_leaf_that_the_own_block_does_not_reach() -> None:
     def of_block(i: int, k: int) -> Block:
         return lambda image, text, scale, bias, positive: block(

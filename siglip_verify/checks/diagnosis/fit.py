@@ -47,9 +47,12 @@ def home(observed: Array | None, blocks: Array, default: Array, tolerance: float
     columns = blocks.reshape(num_ranks**2, -1).T
     if observed is None or num_ranks > MAX_WORLD_SIZE or columns.shape[0] < columns.shape[1]:
         return default
-    solved = np.linalg.lstsq(columns, observed.reshape(num_ranks, -1).T, rcond=None)[0]
+    is_there = np.abs(blocks).max((2, 3)) > 0
+    solved, _, rank, _ = np.linalg.lstsq(columns, observed.reshape(num_ranks, -1).T, rcond=None)
     found = simple(solved.T.reshape(default.shape), tolerance)
-    return np.where(np.abs(blocks).max((2, 3)) > 0, found, default)
+    if rank < is_there.sum() and (found % 1).any():  # blocks alike: what is no whole number is shared out between them
+        return default
+    return np.where(is_there, found, default)
 
 
 def counts(seen: Observation) -> Array:
@@ -59,12 +62,14 @@ def counts(seen: Observation) -> Array:
 
 
 def labels(seen: Observation, model: Model) -> Array | None:
-    """Solve for the label of every pair [W, b, W, b]: an image gradient is a sum over texts, which are independent."""
+    """Solve for the label of every pair [W, b, W, b], as image gradients are sums over texts; None if those depend."""
     images, num_ranks, batch = seen.images(), model.num_ranks, model.batch
     texts = model.texts[0].reshape(num_ranks * batch, -1)
     if images is None or model.scale.size != 1 or not model.scale.item() or len(texts) > texts.shape[1]:
         return None
-    solved = np.linalg.lstsq(texts.T, images.reshape(num_ranks * batch, -1).T, rcond=None)[0]
+    solved, _, rank, _ = np.linalg.lstsq(texts.T, images.reshape(num_ranks * batch, -1).T, rcond=None)
+    if rank < len(texts):
+        return None
     pull = solved.T.reshape(num_ranks, batch, num_ranks, batch) / model.scale.item()
     _, z = model.logits()
     return simple(model.use / (1 + np.exp(-z)) - pull / model.weight[:, None, None, None], seen.tolerance)
@@ -90,17 +95,19 @@ def simple(values: NDArray[np.floating[Any]], tolerance: float) -> Array:
 
 
 def _with_scalar(seen: Observation, model: Model, leaf: str) -> Model:
-    """Fit how often the own and the remote blocks' gradients reach a scalar leaf, one number for each."""
+    """Fit how often the own and the remote blocks' gradients reach a scalar leaf; the simplest numbers that explain it.
+
+    W numbers for two unknowns, which depend where all ranks' features are alike: so what is plain comes first.
+    """
     weight = f"{leaf}_weight"
     own = np.eye(model.num_ranks)
     local, remote = (getattr(model.but(**{weight: part}).predict(), leaf) for part in (own, 1 - own))
     observed = np.array([getattr(record, f"{leaf}_grad") or 0.0 for record in seen.records])
-    solved = np.linalg.lstsq(np.stack([local, remote]).T, observed, rcond=None)[0]
-    guesses = [simple(solved, seen.tolerance), *map(np.array, ((1, 0), (0, 0), (0, 1)))]
     total = (local + remote).sum()
-    guesses.append(simple(np.full(2, observed.sum() / total if total else 1.0), seen.tolerance))
+    everywhere = np.full(2, observed.sum() / total if total else 1.0)
+    solved = np.linalg.lstsq(np.stack([local, remote]).T, observed, rcond=None)[0]
     quantities = SCALE if leaf == "scale" else BIAS
-    for at_home, away in guesses:
+    for at_home, away in ((1, 0), (0, 1), (0, 0), *(simple(each, seen.tolerance) for each in (everywhere, solved))):
         fitted = model.but(**{weight: own * at_home + (1 - own) * away})
         if not seen.unexplained(fitted) & quantities:
             return fitted
