@@ -38,9 +38,14 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,10 +92,9 @@ def test_the_reference_loss_imports_torch_and_the_standard_library_alone() -> No
 def sent_to_ranks() -> Iterator[str]:
     """Yield the modules of the functions that `worlds.run(world_size, function, ...)` is called with."""
     for path in MODULES:
-        tree = ast.parse(path.read_text())
-        own = {node.name: NAME_OF[path] for node in tree.body if isinstance(node, ast.FunctionDef)}
+        own = {node.name: NAME_OF[path] for node in nodes(path) if isinstance(node, ast.FunctionDef)}
         imported = {name.rpartition(".")[2]: name for name in imports(path)}
-        for call in ast.walk(tree):
+        for call in nodes(path):
             if isinstance(call, ast.Call) and re.search(r"\bworlds\.run$", ast.unparse(call.func)):
                 function = ast.unparse(call.args[1]).split(".")[0]
                 name = {**imported, **own}.get(function, "")
