@@ -25,7 +25,7 @@ from siglip_verify.checks.diagnosis import Evidence, Observation, diagnose
 from siglip_verify.checks.diagnosis.fit import MAX_WORLD_SIZE
 from siglip_verify.checks.expected import normalizers
 from siglip_verify.checks.failures import failure_sentence
-from siglip_verify.records import CaseResult, Clue, Diagnosis
+from siglip_verify.records import CaseResult, Clue, Diagnosis, Verdict
 from siglip_verify.run.judge import CaseJudge, Watched
 
 WORLD_SIZES = (1, 2, 3, 4, 5)
@@ -39,6 +39,8 @@ _FIELDS: tuple[tuple[str, ...], ...] = (
     ("features", "source"),
     ("rows",),
     ("batch", "dim"),
+    ("batch",),
+    ("dim",),
     ("dtype", "scalars"),
     ("scale", "bias"),
     ("layout",),
@@ -48,18 +50,18 @@ _FIELDS: tuple[tuple[str, ...], ...] = (
     ("scalars",),
     ("chunk_size",),
 )
-_SIZES = ("batch", "dim", "source")  # said elsewhere, or no condition of a fault
 
 
-def diagnose_mismatch(judge: CaseJudge, found: CaseResult) -> Diagnosis:
+def diagnose_mismatch(judge: CaseJudge, found: CaseResult, fails_at: Iterable[int] = ()) -> Diagnosis:
     """Say what is wrong with a loss that fails on a case; a run that does not end becomes evidence.
 
     Args:
         judge: Judges cases of this loss.
         found: A case that fails, as small as can be.
+        fails_at: World sizes at which any case of the same exchange fails, whether or not a plain one does.
     """
     try:
-        return _Runs(judge, found).diagnosis()
+        return _Runs(judge, found).diagnosis({found.case.world_size, *fails_at})
     except Exception as error:  # the case fails whatever can be said of it, and the verdict must not be lost
         return _failed(found, error)
 
@@ -87,26 +89,29 @@ class _Runs:
         self._timeout_s = min(judge.worlds.timeout_s, max(_LEAST_TIMEOUT_S, 20 * found.elapsed_s))
         self._give_up_s = time.monotonic() + _BUDGET_S
 
-    def diagnosis(self) -> Diagnosis:
+    def diagnosis(self, fails_at: Iterable[int]) -> Diagnosis:
         """Make the runs and say what they show."""
         if not self._found.shares:  # ranks failed: to run it again would only fail again, perhaps by hanging
             return diagnose(Evidence(found=self._found, verdicts={}))
         case = self._found.case
-        seen = self._at_world_sizes(plain_case(case))
+        plain = plain_case(case)
+        seen = self._at_world_sizes(plain)
         if not _failing(seen):
-            seen = self._at_world_sizes(self._made_plain(case))
+            plain = self._made_plain(case)
+            seen = self._at_world_sizes(plain)
         world_size = next((size for size in (*MOST_TELLING, case.world_size, *seen) if size in _failing(seen)), None)
         chosen = None if world_size is None else seen[world_size].result.case
         modelled = None if chosen is None or chosen.rows == "ragged" else chosen  # models have as many rows everywhere
         again = None if modelled is None else self._watch(modelled)
+        verdicts: dict[int, Verdict] = {size: watched.result.verdict for size, watched in seen.items()}
         return diagnose(
             Evidence(
                 found=self._found,
                 plain=None if modelled is None else self._observation(seen[modelled.world_size]),
                 again=None if again is None else self._observation(again),
-                needs=() if chosen is None else needs(chosen),
+                needs=() if chosen is None else needs(plain),
                 coverage=None if chosen is None else self._coverage(chosen),
-                verdicts={size: watched.result.verdict for size, watched in seen.items()},
+                verdicts={**verdicts, **dict.fromkeys(fails_at, "mismatch")},
                 notes=tuple(self._notes[:_NOTES]),
             )
         )
@@ -120,10 +125,10 @@ class _Runs:
 
     def _made_plain(self, case: Case) -> Case:
         """Make a case plain field by field, as far as it goes on failing."""
-        plain = plain_case(case)
         for fields in _FIELDS:
-            if case.source and "batch" in fields:
+            if case.source and {"batch", "dim"} & {*fields}:
                 continue  # given features have the rows that they have
+            plain = plain_case(case, None if "batch" in fields else case.batch)
             changed = msgspec.structs.replace(case, **{field: getattr(plain, field) for field in fields})
             if changed != case and (watched := self._watch(changed)) and watched.result.verdict == "mismatch":
                 case = changed
@@ -169,9 +174,14 @@ class _Runs:
 
 
 # ------------------------------------------------------------------ cases
-def plain_case(case: Case) -> Case:
-    """Return a case of the same exchange and W in which every fault that can show does, and all are told apart."""
-    batch = telling_batch(case.world_size)
+def plain_case(case: Case, batch: int | None = None) -> Case:
+    """Return a case of the same exchange and W in which every fault that can show does, and all are told apart.
+
+    Args:
+        case: Says exchange and W.
+        batch: Rows on each rank, where a fault may need just so many; None for a number that tells faults apart.
+    """
+    batch = batch or telling_batch(case.world_size)
     dim = telling_dim(case.world_size, batch)
     return msgspec.structs.replace(_PLAIN, exchange=case.exchange, world_size=case.world_size, batch=batch, dim=dim)
 
@@ -181,13 +191,18 @@ def at_world_size(case: Case, world_size: int) -> Case:
     if world_size == case.world_size:
         return case
     batch = case.batch if needs(case) else telling_batch(world_size)  # a fault may need just this batch
-    dim = telling_dim(world_size, batch) if case.dim > 1 else case.dim
+    dim = max(case.dim, telling_dim(world_size, batch)) if case.dim > 1 else case.dim
     return msgspec.structs.replace(case, world_size=world_size, batch=batch, dim=dim)
 
 
 def telling_dim(world_size: int, batch: int) -> int:
-    """Return d so that all texts are independent and a gradient has more numbers than there are blocks."""
-    return max(2 * world_size * batch, world_size**2 if world_size <= MAX_WORLD_SIZE else 1)
+    """Return d so that all texts are independent and a gradient has more numbers than there are blocks.
+
+    It is the same for every W that is tried, so that a fault of large or small d is not taken for one of some W.
+    """
+    sizes = (world_size, *WORLD_SIZES)
+    most_texts = max(size * max(batch, telling_batch(size)) for size in sizes)
+    return max(2 * most_texts, *(size**2 for size in sizes if size <= MAX_WORLD_SIZE))
 
 
 def telling_batch(world_size: int) -> int:
@@ -197,10 +212,13 @@ def telling_batch(world_size: int) -> int:
 
 
 def needs(case: Case) -> tuple[tuple[str, str], ...]:
-    """List the fields in which a case is not plain."""
+    """List the fields in which a case is not plain; but d, and the rows of given features, which they have."""
+    plain = msgspec.structs.replace(plain_case(case), dim=case.dim, source=case.source)
+    if case.source:
+        plain = msgspec.structs.replace(plain, batch=case.batch)
     fields: Iterable[str] = dict.fromkeys(field for fields in _FIELDS for field in fields)
-    values: dict[str, Any] = {field: getattr(case, field) for field in fields if field not in _SIZES}
-    return tuple((field, str(value)) for field, value in values.items() if value != getattr(_PLAIN, field))
+    values: dict[str, Any] = {field: getattr(case, field) for field in fields}
+    return tuple((field, str(value)) for field, value in values.items() if value != getattr(plain, field))
 
 
 def _failing(seen: dict[int, Watched]) -> list[int]:

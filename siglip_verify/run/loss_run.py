@@ -233,19 +233,22 @@ class LossRun:
     def _add_counterexample(
         self, result: CaseResult, calls: int = 0, *, reproducible: bool = True, replay: str = ""
     ) -> None:
+        """Add a case that fails, diagnosed; its exchange's cells should be done, for they say at which W it fails."""
+        fails_at = [c.world_size for c in self._cells if c.exchange == result.case.exchange and c.verdict == "mismatch"]
         self._counterexamples.append(
             Counterexample(
                 result=result,
                 replay=replay or replay_line(result.case, self._spec),
                 calls=calls,
                 reproducible=reproducible,
-                diagnosis=diagnose_mismatch(self._judge_case, result),
+                diagnosis=diagnose_mismatch(self._judge_case, result, fails_at),
             )
         )
 
     def _run_exchange(self, exchange: Exchange) -> None:
         unknown: list[CaseResult] = []
-        mismatch_found = False
+        found: Outcome | None = None  # the first search that ends in a mismatch, at the smallest W
+        found_given: list[CaseResult] = []
         ended, hangs = "", 0
         if len(self._unknowns) > UNKNOWNS_ALLOWED and not self._judged_a_group:
             ended = "not run: no case of this loss with two or more ranks came to a judgement"
@@ -258,42 +261,43 @@ class LossRun:
             before = len(unknown)
             outcome = Outcome()
             try:
-                self._judge_given(exchange, world_size, unknown, outcome)
+                found_given += self._judge_given(exchange, world_size, unknown, outcome)
                 search(
                     cases(exchange, [world_size], self._dimensions),
                     lambda case, outcome=outcome: self._judge(case, unknown, outcome),
                     outcome,
                     examples=examples,
                     seed=self._settings.seed + world_size * len(EXCHANGES) + EXCHANGES.index(exchange),
-                    shrink=not mismatch_found,
+                    shrink=found is None,
                 )
             except _ExchangeEnded:
                 why = self._worlds.lost or f"{len(unknown)} cases of {exchange} came to no judgement"
                 ended = f"ended: {why}"
             except LossSpecError as error:
-                if outcome.smallest is None and not self._counterexamples:
+                if not (outcome.smallest or found or found_given or self._counterexamples):
                     raise
                 ended = f"ended: {error}"
             hangs += outcome.smallest is not None and hung(outcome.smallest)
             if hangs > HANGS_ALLOWED:
                 ended = f"ended: {hangs} cases of {exchange} hung, with findings that say why"
             self._add(outcome, exchange, world_size, unknown=len(unknown) - before, note=ended)
-            if outcome.smallest is not None and not mismatch_found:
-                mismatch_found = True
-                self._add_counterexample(outcome.smallest, outcome.shrink_calls, reproducible=outcome.reproducible)
+            if found is None and outcome.smallest is not None:
+                found = outcome
         self._unknowns.extend(unknown)
+        for result in found_given[:1]:
+            self._add_counterexample(result)
+        if found is not None and found.smallest is not None:
+            self._add_counterexample(found.smallest, found.shrink_calls, reproducible=found.reproducible)
 
-    def _judge_given(self, exchange: Exchange, world_size: int, unknown: list[CaseResult], outcome: Outcome) -> None:
-        """Judge the user's own batch, where there is one and this world size divides it."""
+    def _judge_given(
+        self, exchange: Exchange, world_size: int, unknown: list[CaseResult], outcome: Outcome
+    ) -> list[CaseResult]:
+        """Judge the user's own batch, where there is one and this world size divides it; return it where it fails."""
         if self._settings.features is None:
-            return
+            return []
         for case in given.cases(self._settings.features, exchange, [world_size]).values():
-            result = outcome.results[case] = self._judge(case, unknown, outcome)
-            if result.verdict == "mismatch" and not any(
-                found.result.case.features == "given" and found.result.case.exchange == exchange
-                for found in self._counterexamples
-            ):
-                self._add_counterexample(result)
+            outcome.results[case] = self._judge(case, unknown, outcome)
+        return [result for result in outcome.results.values() if result.verdict == "mismatch"]
 
     def _judge(self, case: Case, unknown: list[CaseResult], outcome: Outcome) -> CaseResult:
         result = self._judge_case(case)

@@ -117,6 +117,16 @@ class WrongAtGreatScale(SigLipLoss):
         return super().forward(image, text, scale.clamp(max=50), bias, **options)
 
 
+class DoubledAtOneRow(SigLipLoss):
+    def forward(self, image: Tensor, *args: Tensor, **options: bool) -> Tensor:
+        return super().forward(image, *args, **options) * (2 if len(image) == 1 else 1)
+
+
+class DoubledFromFourRows(SigLipLoss):
+    def forward(self, image: Tensor, *args: Tensor, **options: bool) -> Tensor:
+        return super().forward(image, *args, **options) * (2 if len(image) >= 4 else 1)
+
+
 class NotScalar(SigLipLoss):
     def forward(self, *args: Tensor, **options: bool) -> Tensor:
         return super().forward(*args, **options).expand(3)

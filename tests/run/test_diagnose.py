@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -331,7 +332,21 @@ def test_a_case_that_does_not_fail_again_is_said_to_be_a_race(worlds: Worlds) ->
     found = diagnose_mismatch(judge, once)
     assert found.cause == "unknown"
     assert "a race" in found.sentence
-    assert found.passes_at == (1, 2, 3, 4, 5)
+    assert (found.fails_at, found.passes_at) == ((2,), (1, 3, 4, 5)), "it failed once at W = 2, whatever it does now"
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize(
+    ("name", "begin"), [("DoubledAtOneRow", "At W = 4 with batch = 1, "), ("DoubledFromFourRows", "At W = 5, ")]
+)
+def test_a_world_size_at_which_any_case_fails_is_not_said_to_pass(name: str, begin: str) -> None:
+    (loss,) = check(f"{HERE / 'broken.py'}:{name}", exchanges=["gather"], world_sizes="1-4", examples=40, seed=1).losses
+    failing = {cell.world_size for cell in loss.cells if cell.verdict == "mismatch"}
+    (found,) = loss.counterexamples
+    assert found.diagnosis is not None
+    assert found.diagnosis.sentence.startswith(begin)
+    assert failing == {1, 2, 3, 4}
+    assert failing <= set(found.diagnosis.fails_at)
 
 
 @pytest.mark.usefixtures("warm")
@@ -375,11 +390,12 @@ def test_a_telling_batch_makes_every_factor_another_number(world_size: int) -> N
 def test_a_plain_case_needs_nothing_and_stays_plain_at_another_world_size(
     exchange: str, world_size: int, other: int
 ) -> None:
-    strange = Case(
-        exchange=exchange, world_size=world_size, layout="strided", upstream="by-rank", scale=120.0, bias=-60.0
-    )
-    assert dict(needs(strange)) == {"scale": "120.0", "bias": "-60.0", "layout": "strided", "upstream": "by-rank"}
-    plain = plain_case(strange)
+    plain = plain_case(Case(exchange=exchange, world_size=world_size))
+    changes = {"scale": 120.0, "bias": -60.0, "layout": "strided", "upstream": "by-rank", "batch": 1, "dim": 1}
+    strange = msgspec.structs.replace(plain, **changes)
+    assert dict(needs(strange)) == {name: str(value) for name, value in changes.items() if name != "dim"}
+    assert plain_case(strange) == plain
     assert needs(plain) == ()
-    assert at_world_size(plain, other) == plain_case(Case(exchange=exchange, world_size=other))
+    there = plain_case(Case(exchange=exchange, world_size=other))
+    assert at_world_size(plain, other) == msgspec.structs.replace(there, dim=max(plain.dim, there.dim))
     assert plain.dim >= plain.batch * world_size  # all texts independent

@@ -109,7 +109,7 @@ class Evidence:
         again: The same case, run a second time.
         needs: Where a case must not be plain to fail: names and values of its fields.
         coverage: What the coverage probe says at the W of `plain`; None where it did not end.
-        verdicts: Of the plain case at other world sizes.
+        verdicts: At each W: a mismatch where any case is known to fail, else that of the plain case.
         notes: What went wrong while these runs were made.
     """
 
