@@ -13,7 +13,7 @@ from siglip_verify.records import CaseResult
 from siglip_verify.result import LeftOut
 from siglip_verify.run import step
 from siglip_verify.run.declare import form_of
-from siglip_verify.run.strategies import Dimensions
+from siglip_verify.run.strategies import BATCHES, DIMS, Dimensions
 from siglip_verify.world import Worlds
 
 
@@ -32,7 +32,17 @@ def load_traits(worlds: Worlds, spec: LossSpec) -> Traits:
 def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[LeftOut]]:
     """Return the values that a loss's cases may take, and what is left out because the loss does not take it."""
     of = Dimensions()
-    left_out = [LeftOut(what="group", why="every case runs in the default process group, none in a subgroup")]
+    left_out = [
+        LeftOut(what="group", why="every case runs in the default process group, none in a subgroup"),
+        LeftOut(
+            what=f"more than {max(BATCHES)} rows a rank, or d above {max(DIMS)}",
+            why="drawn cases are small: --features checks a batch of your own size",
+        ),
+        LeftOut(
+            what="a third call, calls of different sizes, two forwards before a backward",
+            why="a case is the first call of a loss, or the second of two of the same size",
+        ),
+    ]
     if spec.target != OURS:
         of = msgspec.structs.replace(of, scalars=("0-dim",))
         left_out += [
