@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from siglip_verify import paths
+from siglip_verify.case import DType
 from siglip_verify.errors import UsageError
 
 Reduction = Literal["mean", "sum"]
@@ -45,6 +46,8 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         same_upstream: Whether the loss asks that the same gradient reach it on all ranks, as one does whose gradients
             are added up over ranks before backward.
         any_layout: Whether the loss promises to take strided features; open_clip's does not.
+        dtypes: The dtypes of features that the loss is made for; all, if none is named. A loss that computes in float32
+            whatever it is given is not right in float64.
     """
 
     target: str = OURS
@@ -57,6 +60,7 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_scale: bool = False
     same_upstream: bool = False
     any_layout: bool = False
+    dtypes: tuple[DType, ...] = ()
 
     @property
     def name(self) -> str:

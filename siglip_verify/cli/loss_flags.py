@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from siglip_verify.adapt import OURS, Argument, LossSpec
+from siglip_verify.case import DTYPES, DType
 from siglip_verify.errors import UsageError
 
 
@@ -35,6 +36,9 @@ class LossFlags:
     bias_parameter: Annotated[str | None, Parameter(help="The loss's own parameter that holds the bias.")] = None
     log_scale: Annotated[bool, Parameter(help="The scale parameter holds its logarithm.")] = False
     same_upstream: Annotated[bool, Parameter(help="The loss asks that one gradient reach it on all ranks.")] = False
+    dtypes: Annotated[
+        str | None, Parameter(help="The features' dtypes that the loss is made for, with commas; default: all four.")
+    ] = None
     any_layout: Annotated[bool, Parameter(help="The loss promises to take strided features.")] = False
 
     def specs(self) -> list[LossSpec]:
@@ -48,6 +52,7 @@ class LossFlags:
             bias_parameter=self.bias_parameter,
             log_scale=self.log_scale,
             same_upstream=self.same_upstream,
+            dtypes=_dtypes(self.dtypes),
             any_layout=self.any_layout,
         )
         if not self.loss and declared == LossSpec():
@@ -57,6 +62,16 @@ class LossFlags:
 
 UNDECLARED = LossFlags()
 """No flag given: our own loss, and open_clip's beside it."""
+
+
+def _dtypes(words: str | None) -> tuple[DType, ...]:
+    """Read names of dtypes with commas; none where the flag is not given."""
+    if words is None:
+        return ()
+    named = [word.strip() for word in words.split(",")]
+    if unknown := [word for word in named if word not in DTYPES]:
+        raise UsageError(f"--dtypes takes {', '.join(DTYPES)}, with commas; got {unknown[0]!r}")
+    return tuple(dtype for dtype in DTYPES if dtype in named)
 
 
 def _argument(word: str) -> tuple[str, Argument]:

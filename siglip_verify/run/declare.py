@@ -81,6 +81,8 @@ def declaration(spec: LossSpec) -> str:
         words.append("one upstream gradient on all ranks")
     if spec.scale_parameter:
         words.append(f"own parameters {spec.scale_parameter} and {spec.bias_parameter}")
+    if spec.dtypes:
+        words.append(f"made for {', '.join(spec.dtypes)}")
     words.extend(spec.arguments)
     return ", ".join(words)
 
@@ -124,5 +126,7 @@ def declared_flags(spec: LossSpec) -> list[str]:
         flags.append("--no-row-wise")
     if spec.same_upstream != default.same_upstream:
         flags.append("--same-upstream")
+    if spec.dtypes:
+        flags += ["--dtypes", ",".join(spec.dtypes)]
     flags += ["--log-scale"] * spec.log_scale + ["--any-layout"] * spec.any_layout
     return flags

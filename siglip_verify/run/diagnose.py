@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from siglip_verify.adapt import LossSpecError
-from siglip_verify.case import Case
+from siglip_verify.case import DTYPES, Case, DType
 from siglip_verify.checks.counts import operations
 from siglip_verify.checks.coverage import Coverage, coverage, probe_cases
 from siglip_verify.checks.diagnosis import Evidence, Observation, diagnose
@@ -84,6 +84,7 @@ class _Runs:
     def __init__(self, judge: CaseJudge, found: CaseResult) -> None:
         self._judge = judge
         self._found = found
+        self._dtype: DType = min(judge.spec.dtypes or DTYPES, key=DTYPES.index)  # the widest
         self._notes: list[Clue] = []
         self._closed: set[int] = set()
         self._timeout_s = min(judge.worlds.timeout_s, max(_LEAST_TIMEOUT_S, 20 * found.elapsed_s))
@@ -94,7 +95,7 @@ class _Runs:
         if not self._found.shares:  # ranks failed: to run it again would only fail again, perhaps by hanging
             return diagnose(Evidence(found=self._found, verdicts={}))
         case = self._found.case
-        plain = plain_case(case)
+        plain = plain_case(case, dtype=self._dtype)
         seen = self._at_world_sizes(plain)
         if not _failing(seen):
             plain = self._made_plain(case)
@@ -109,7 +110,7 @@ class _Runs:
                 found=self._found,
                 plain=None if modelled is None else self._observation(seen[modelled.world_size]),
                 again=None if again is None else self._observation(again),
-                needs=() if chosen is None else needs(plain),
+                needs=() if chosen is None else needs(plain, self._dtype),
                 coverage=None if chosen is None else self._coverage(chosen),
                 verdicts={**verdicts, **dict.fromkeys(fails_at, "mismatch")},
                 notes=tuple(self._notes[:_NOTES]),
@@ -120,7 +121,7 @@ class _Runs:
         """Run a case at each world size that is tried, its own first."""
         others = () if case.source else (size for size in WORLD_SIZES if size <= self._judge.worlds.most_ranks)
         sizes = dict.fromkeys((case.world_size, *others))
-        runs = {size: self._watch(at_world_size(case, size)) for size in sizes}
+        runs = {size: self._watch(at_world_size(case, size, self._dtype)) for size in sizes}
         return {size: watched for size, watched in sorted(runs.items()) if watched is not None}
 
     def _made_plain(self, case: Case) -> Case:
@@ -128,7 +129,7 @@ class _Runs:
         for fields in _FIELDS:
             if case.source and {"batch", "dim"} & {*fields}:
                 continue  # given features have the rows that they have
-            plain = plain_case(case, None if "batch" in fields else case.batch)
+            plain = plain_case(case, None if "batch" in fields else case.batch, self._dtype)
             changed = msgspec.structs.replace(case, **{field: getattr(plain, field) for field in fields})
             if changed != case and (watched := self._watch(changed)) and watched.result.verdict == "mismatch":
                 case = changed
@@ -174,23 +175,29 @@ class _Runs:
 
 
 # ------------------------------------------------------------------ cases
-def plain_case(case: Case, batch: int | None = None) -> Case:
+def plain_case(case: Case, batch: int | None = None, dtype: DType = "float64") -> Case:
     """Return a case of the same exchange and W in which every fault that can show does, and all are told apart.
 
     Args:
         case: Says exchange and W.
         batch: Rows on each rank, where a fault may need just so many; None for a number that tells faults apart.
+        dtype: Of features, the widest that the loss is made for.
     """
-    batch = batch or telling_batch(case.world_size)
-    dim = telling_dim(case.world_size, batch)
-    return msgspec.structs.replace(_PLAIN, exchange=case.exchange, world_size=case.world_size, batch=batch, dim=dim)
+    return msgspec.structs.replace(
+        _PLAIN,
+        exchange=case.exchange,
+        world_size=case.world_size,
+        batch=batch or telling_batch(case.world_size),
+        dim=telling_dim(case.world_size, batch or telling_batch(case.world_size)),
+        dtype=dtype,
+    )
 
 
-def at_world_size(case: Case, world_size: int) -> Case:
+def at_world_size(case: Case, world_size: int, dtype: DType = "float64") -> Case:
     """Return a plain case, or one made plain as far as it goes, at another W."""
     if world_size == case.world_size:
         return case
-    batch = case.batch if needs(case) else telling_batch(world_size)  # a fault may need just this batch
+    batch = case.batch if needs(case, dtype) else telling_batch(world_size)  # a fault may need just this batch
     dim = max(case.dim, telling_dim(world_size, batch)) if case.dim > 1 else case.dim
     return msgspec.structs.replace(case, world_size=world_size, batch=batch, dim=dim)
 
@@ -211,9 +218,9 @@ def telling_batch(world_size: int) -> int:
     return next(b for b in range(batch, batch + 4) if world_size not in (b, b * b))
 
 
-def needs(case: Case) -> tuple[tuple[str, str], ...]:
+def needs(case: Case, dtype: DType = "float64") -> tuple[tuple[str, str], ...]:
     """List the fields in which a case is not plain; but d, and the rows of given features, which they have."""
-    plain = msgspec.structs.replace(plain_case(case), dim=case.dim, source=case.source)
+    plain = msgspec.structs.replace(plain_case(case, dtype=dtype), dim=case.dim, source=case.source)
     if case.source:
         plain = msgspec.structs.replace(plain, batch=case.batch)
     fields: Iterable[str] = dict.fromkeys(field for fields in _FIELDS for field in fields)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from siglip_verify.adapt import OURS, LossSpec, LossSpecError, Traits
-from siglip_verify.case import Case, Exchange
+from siglip_verify.case import Case, DType, Exchange
 from siglip_verify.records import CaseResult
 from siglip_verify.result import LeftOut
 from siglip_verify.run import step
@@ -73,6 +73,9 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
                 why=f"gradients travel in {form.grad_dtype}, and in a dtype no narrower than the features'",
             )
         )
+    if spec.dtypes:
+        of = msgspec.structs.replace(of, dtypes=tuple(dtype for dtype in of.dtypes if dtype in spec.dtypes))
+        left_out.append(LeftOut(what="features of other dtypes", why=f"the loss is made for {', '.join(spec.dtypes)}"))
     if not spec.row_wise:
         of = msgspec.structs.replace(of, upstream=("one", "scaled"))
         left_out.append(LeftOut(what="upstream gradients that differ by rank", why="local values are not row-wise"))
@@ -82,9 +85,9 @@ def dimensions_of(spec: LossSpec, traits: Traits) -> tuple[Dimensions, list[Left
     return of, left_out
 
 
-def strided_case(exchange: Exchange, world_size: int) -> Case:
+def strided_case(exchange: Exchange, world_size: int, dtype: DType) -> Case:
     """Return a small case with transposed features, which gloo refuses to send as they are."""
-    return Case(exchange=exchange, world_size=world_size, batch=2, dim=3, layout="transposed")
+    return Case(exchange=exchange, world_size=world_size, batch=2, dim=3, dtype=dtype, layout="transposed")
 
 
 def strided_limit(result: CaseResult) -> LeftOut:

@@ -224,7 +224,7 @@ class LossRun:
             several = [world_size for world_size in passed if world_size > 1]
             if not several or len(passed) < len(self._settings.world_sizes):
                 continue  # what fails on contiguous features says nothing on strided ones
-            result = self._judge_case(strided_case(exchange, several[0]))
+            result = self._judge_case(strided_case(exchange, several[0], self._dimensions.dtypes[0]))
             if result.verdict == "mismatch":
                 self._add_counterexample(result)
             else:

@@ -13,6 +13,7 @@ from siglip_verify.adapt import OURS, LossSpec, traits
 from siglip_verify.case import Case, parse_case
 from siglip_verify.checks.form import Form
 from siglip_verify.cli.loss_flags import LossFlags
+from siglip_verify.errors import UsageError
 from siglip_verify.run.counting import count_step, table_case
 from siglip_verify.run.declare import (
     declared_flags,
@@ -158,6 +159,14 @@ def test_the_line_that_replays_a_form_declares_it_again() -> None:
     flags = LossFlags(arg=tuple(words[index + 1] for index, word in enumerate(words) if word == "--arg"))
     assert [with_own_convention(found) for found in flags.specs()] == [spec]
     assert flags.specs()[0].target == OURS
+
+
+def test_the_dtypes_of_a_loss_are_declared_again() -> None:
+    spec = LossSpec(target="my_loss.py:Loss", dtypes=("float32", "bfloat16"))
+    assert declared_flags(spec) == ["--loss", "my_loss.py:Loss", "--dtypes", "float32,bfloat16"]
+    assert LossFlags(loss=(spec.target,), dtypes=" bfloat16,float32").specs() == [spec]
+    with pytest.raises(UsageError, match="--dtypes takes float64, float32, bfloat16, float16, with commas; got 'half'"):
+        LossFlags(dtypes="float32,half").specs()
 
 
 def test_text_that_looks_like_a_number_stays_text_in_flags() -> None:

@@ -60,6 +60,13 @@ class Loss(SigLipLoss):
         value = super().forward(*args)
         return value * 2 if self.world_size < 3 else value.expand(2)
 """
+IN_FLOAT32 = """
+from siglip_verify.loss import SigLipLoss
+
+class Loss(SigLipLoss):
+    def forward(self, *args):
+        return {factor} * super().forward(*(each.float() for each in args))
+"""
 HANDING_ON = """
 from siglip_verify.loss import SigLipLoss
 
@@ -88,6 +95,24 @@ def test_each_file_has_the_neighbours_that_lie_beside_it(worlds: Worlds, tmp_pat
     wrong = loss_file(tmp_path / "wrong", text, helper="FACTOR = 2.0")
     verdicts = [loss.verdict for loss in checked(worlds, right, wrong, right).losses]
     assert verdicts == ["pass", "mismatch", "pass"]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "pass"), (1.5, "mismatch")])
+def test_a_loss_of_float32_alone_is_judged_in_the_dtypes_that_it_is_made_for(
+    worlds: Worlds, tmp_path: Path, factor: float, verdict: str
+) -> None:
+    target = loss_file(tmp_path, IN_FLOAT32.format(factor=factor))
+    assert checked(worlds, target).verdict == "mismatch", "float64 cases show what a cast loses"
+    spec = LossSpec(target=target, dtypes=("bfloat16", "float32"))
+    report = check(spec, exchanges=["gather"], world_sizes="1-2", examples=30, seed=1, worlds=worlds)
+    (loss,) = report.losses
+    assert report.verdict == verdict
+    assert {dtype for cell in loss.cells for dtype in cell.by_dtype} <= {"float32", "bfloat16"}
+    assert "features of other dtypes" in {left.what for left in loss.left_out}
+    for found in report.counterexamples:
+        assert found.diagnosis is not None
+        assert "1.5" in found.diagnosis.sentence
+        assert "--dtypes bfloat16,float32" in found.replay
 
 
 def test_a_constructor_that_hands_on_what_it_is_given_gets_rank_and_exchange(worlds: Worlds, tmp_path: Path) -> None:
