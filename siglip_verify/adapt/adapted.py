@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from siglip_verify.adapt.fit import own_parameter
 from siglip_verify.adapt.load import Traits, construct
 from siglip_verify.adapt.spec import LossSpec, LossSpecError
 
@@ -25,17 +26,17 @@ class AdaptedLoss:
         exchange, rank, world_size, chunk_size: What it is built with, as far as it takes them.
 
     Raises:
-        LossSpecError: It cannot be built, or has not the parameters that the declaration names.
+        LossSpecError: It cannot be built, or does not fit the declaration.
     """
 
     def __init__(
         self, spec: LossSpec, traits: Traits, *, exchange: str, rank: int, world_size: int, chunk_size: int = 0
     ) -> None:
         self._spec = spec
-        self._traits = traits
         self._call: Callable[..., Any] = construct(
             spec, traits, exchange=exchange, rank=rank, world_size=world_size, chunk_size=chunk_size
         )
+        self._own_scalars()
 
     def __call__(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         """Return the loss as a 0-dim tensor.
@@ -43,32 +44,31 @@ class AdaptedLoss:
         Raises:
             LossSpecError: What it returns holds no loss; the message shows what it was.
         """
-        if not self._traits.owns_scalars:
-            return loss_of(self._call(image, text, scale, bias), self._spec.target)
-        t = scale.item()
-        self._set(self._own(self._spec.scale_parameter), math.log(t) if self._spec.log_scale else t, scale)
-        if self._spec.bias_parameter is not None:
-            self._set(self._own(self._spec.bias_parameter), bias.item(), bias)
-        return loss_of(self._call(image, text), self._spec.target)
+        own_scale, own_bias = self._own_scalars()
+        if own_scale is not None:
+            t = scale.item()
+            self._set(own_scale, math.log(t) if self._spec.log_scale else t, scale)
+        if own_bias is not None:
+            self._set(own_bias, bias.item(), bias)
+        taken = [given for given, own in ((scale, own_scale), (bias, own_bias)) if own is None]
+        return loss_of(self._call(image, text, *taken), self._spec.target)
 
     def scalar_grads(self, scale: Tensor, bias: Tensor) -> tuple[float | None, float | None]:
         """Return the gradients of scale and bias after backward, wherever they are kept."""
-        if not self._traits.owns_scalars:
-            return grad_of(scale), grad_of(bias)
-        scale_grad = grad_of(self._own(self._spec.scale_parameter))
+        own_scale, own_bias = self._own_scalars()
+        scale_grad = grad_of(scale if own_scale is None else own_scale)
         if scale_grad is not None and self._spec.log_scale:
             scale_grad /= scale.item()  # d/dt = (d/dlog t) / t
-        return scale_grad, grad_of(self._own(self._spec.bias_parameter))
+        return scale_grad, grad_of(bias if own_bias is None else own_bias)
 
-    def _own(self, name: str | None) -> nn.Parameter:
-        if name is None:
-            raise LossSpecError(
-                f"{self._spec.target} keeps its scale as a parameter; say where its bias is: --bias-parameter NAME"
-            )
-        found = dict(self._call.named_parameters()) if isinstance(self._call, nn.Module) else {}
-        if name not in found:
-            raise LossSpecError(f"{self._spec.target} has no parameter {name!r}; it has {', '.join(found) or 'none'}")
-        return found[name]
+    def _own_scalars(self) -> tuple[nn.Parameter | None, nn.Parameter | None]:
+        """Return the parameters that hold scale and bias; None for what the loss is called with."""
+        spec, loss = self._spec, self._call
+        scale, bias = spec.scale_parameter, spec.bias_parameter
+        return (
+            None if scale is None else own_parameter(spec, loss, "--scale-parameter", scale),
+            None if bias is None else own_parameter(spec, loss, "--bias-parameter", bias),
+        )
 
     @staticmethod
     def _set(parameter: nn.Parameter, value: float, like: Tensor) -> None:

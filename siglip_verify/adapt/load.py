@@ -35,13 +35,11 @@ class Traits(msgspec.Struct, frozen=True):
         kind: A class to construct for each rank, a factory `make(rank, world_size, exchange)`, or a plain function.
         takes_exchange: Whether it can be told which exchange to use.
         takes_chunk_size: Whether its constructor has a chunk_size.
-        owns_scalars: Whether forward takes the features alone, scale and bias being parameters of the loss.
     """
 
     kind: Kind
     takes_exchange: bool
     takes_chunk_size: bool
-    owns_scalars: bool
 
 
 def load(spec: LossSpec) -> Any:
@@ -100,7 +98,6 @@ def traits(spec: LossSpec) -> Traits:
         kind=kind,
         takes_exchange=any(name in takes for name in EXCHANGE),
         takes_chunk_size="chunk_size" in takes,
-        owns_scalars=spec.scale_parameter is not None,
     )
 
 

@@ -41,7 +41,7 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         row_wise: Whether a rank's own value is that of its own images against all texts. False for losses that are
             right only after reduction, such as an average of both directions; then only reduced values are judged.
         scale_parameter: Name of the loss's own parameter that holds the scale, when forward does not take it.
-        bias_parameter: Likewise for the bias.
+        bias_parameter: Likewise for the bias; a loss may own one of the two, and take the other.
         log_scale: Whether scale_parameter holds the logarithm of the scale.
         same_upstream: Whether the loss asks that the same gradient reach it on all ranks, as one does whose gradients
             are added up over ranks before backward.

@@ -79,8 +79,9 @@ def declaration(spec: LossSpec) -> str:
         words.append("local values not row-wise")
     if spec.same_upstream:
         words.append("one upstream gradient on all ranks")
-    if spec.scale_parameter:
-        words.append(f"own parameters {spec.scale_parameter} and {spec.bias_parameter}")
+    own = [name for name in (spec.scale_parameter, spec.bias_parameter) if name]
+    if own:
+        words.append(f"own parameter{'s' * (len(own) > 1)} {' and '.join(own)}")
     if spec.dtypes:
         words.append(f"made for {', '.join(spec.dtypes)}")
     words.extend(spec.arguments)
