@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from siglip_verify.adapt.fit import own_parameter
+from siglip_verify.adapt.fit import check_call, own_parameter
 from siglip_verify.adapt.load import Traits, construct
 from siglip_verify.adapt.spec import LossSpec, LossSpecError
 
@@ -37,6 +37,7 @@ class AdaptedLoss:
             spec, traits, exchange=exchange, rank=rank, world_size=world_size, chunk_size=chunk_size
         )
         self._own_scalars()
+        check_call(spec, self._call, traits.kind)
 
     def __call__(self, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         """Return the loss as a 0-dim tensor.

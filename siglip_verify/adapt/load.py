@@ -139,7 +139,7 @@ def _parameters(loaded: Callable[..., Any]) -> list[str]:
     """Name what can be given by keyword; a constructor that takes any keyword is read as handing on to its base's."""
     names: dict[str, None] = {}
     for each in _constructors(loaded) if isinstance(loaded, type) else (loaded,):
-        names |= dict.fromkeys(p.name for p in inspect.signature(each).parameters.values() if p.kind not in _VARIADIC)
+        names |= dict.fromkeys(parameter.name for parameter in _signature(each) if parameter.kind not in _VARIADIC)
         if not _takes_any(each):
             break
     return list(names)
@@ -151,7 +151,15 @@ def _constructors(loaded: type) -> list[Callable[..., Any]]:
 
 
 def _takes_any(loaded: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(loaded).parameters.values())
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in _signature(loaded))
+
+
+def _signature(loaded: Callable[..., Any]) -> list[inspect.Parameter]:
+    """List the parameters of a callable; none where Python cannot say, as of most that are not written in it."""
+    try:
+        return list(inspect.signature(loaded).parameters.values())
+    except (TypeError, ValueError):
+        return []
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -5,6 +5,7 @@ Oracle: the loss written out. Sees: a declaration that is passed over in silence
 
 from __future__ import annotations
 
+import functools
 import sys
 from types import ModuleType
 from typing import Any
@@ -96,3 +97,74 @@ def test_a_parameter_that_is_not_there_is_named_with_those_that_are(
 )
 def test_a_report_says_which_parameters_are_the_losss_own(declared: dict[str, str], words: str) -> None:
     assert declaration(LossSpec(**declared)).endswith(f", {words}")
+
+
+NAMES = st.lists(st.sampled_from("abcdefg"), max_size=6, unique=True)
+
+
+@given(NAMES, st.integers(0, 6), st.booleans(), st.booleans(), st.sampled_from(["function", "module", "factory"]))
+def test_a_loss_of_another_signature_is_refused_and_only_that(
+    names: list[str], defaults: int, any_more: bool, named_only: bool, kind: str
+) -> None:
+    required = max(0, len(names) - defaults)
+    words = [*names[:required], *(f"{name}=0" for name in names[required:])]
+    words.insert(2, "*") if named_only and len(names) > 2 else words.extend(["*rest"] * any_more)
+    loss = eval(f"lambda {', '.join(words)}: torch.zeros(())", {"torch": torch})
+    try:
+        loss(1, 2, 3, 4)
+        fits = True
+    except TypeError:
+        fits = False
+    given_loss = {"function": loss, "module": Forwarding(loss), "factory": lambda rank, world_size: loss}[kind]
+    if fits:
+        assert adapted(given_loss)(*[torch.zeros(())] * 4).item() == 0
+        return
+    with pytest.raises(LossSpecError) as error:
+        adapted(given_loss)
+    called = f"what {HERE}:loss returns" if kind == "factory" else f"{HERE}:loss"
+    assert str(error.value) == (
+        f"{called} is called with (images, texts, scale, bias), in this order and without names; it takes "
+        f"({', '.join(words)}): name a factory make(rank, world_size, exchange) that returns a function of these"
+    )
+
+
+class Forwarding(nn.Module):
+    """A module whose forward is a function."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.forward = function
+
+
+class OwningTwo(Owning):
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(image, text)
+
+
+def test_what_owns_parameters_is_told_the_flags_with_their_names() -> None:
+    with pytest.raises(LossSpecError, match="--scale-parameter and --bias-parameter which of weight, t, c it keeps"):
+        adapted(OwningTwo("t", "c"))
+    with pytest.raises(LossSpecError, match=r"called with \(images, texts, bias\).*it takes \(image, text\)"):
+        adapted(OwningTwo("t", "c"), scale_parameter="t")
+    adapted(OwningTwo("t", "c"), scale_parameter="t", bias_parameter="c")
+
+
+@functools.wraps(lambda image, text: None)
+def wrapping(*features: Any) -> Tensor:
+    """Takes anything, and says of itself that it takes two."""
+    return plain(*features)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        wrapping,
+        functools.partial(plain),
+        torch.compile(plain, backend="eager"),
+        torch.compile(Owning(), backend="eager"),
+        torch.add,
+    ],
+    ids=["wraps", "partial", "compiled function", "compiled module", "not in Python"],
+)
+def test_a_loss_whose_signature_does_not_say_what_it_takes_is_called(loss: Any) -> None:
+    adapted(loss)

@@ -157,6 +157,26 @@ def test_a_mismatch_is_not_lost_when_the_loss_cannot_be_used_later(worlds: World
         checked(worlds, unloadable)
 
 
+@pytest.mark.parametrize(
+    ("source", "declared", "words"),
+    [
+        ("def Loss(image, text, scale, bias): ...", {"bias_parameter": "c"}, "Loss has no parameters"),
+        (
+            "def Loss(image, text): ...",
+            {},
+            r"Loss is called with \(images, texts, scale, bias\).*takes \(image, text\)",
+        ),
+    ],
+    ids=["a parameter that is not there", "another signature"],
+)
+def test_a_loss_that_does_not_fit_its_declaration_is_no_verdict(
+    worlds: Worlds, tmp_path: Path, source: str, declared: dict[str, str], words: str
+) -> None:
+    spec = LossSpec(target=loss_file(tmp_path, source), **declared)
+    with pytest.raises(LossSpecError, match=words):
+        check(spec, exchanges=["bidir"], world_sizes="2-3", examples=1, seed=1, worlds=worlds)
+
+
 def test_threads_that_share_a_pool_judge_their_own_steps(worlds: Worlds) -> None:
     spec, wrong = LossSpec(), list[CaseResult]()
     traits = load_traits(worlds, spec)
