@@ -83,17 +83,14 @@ def grad_of(leaf: Tensor) -> float | None:
 
 
 def loss_of(returned: Any, target: str) -> Tensor:
-    """Return the loss in what a loss returned: a tensor, the first of a sequence, or the one of a dict.
+    """Return the loss in what a loss returned: a tensor, the first of a sequence, or the entry of a dict that names it.
 
     Raises:
         LossSpecError: There is no single-element float tensor where the loss should be.
     """
     found = returned
     if isinstance(found, Mapping):
-        keys = [key for key in found if "loss" in str(key)]
-        if len(keys) != 1:
-            raise LossSpecError(f"{target} returned a dict with the keys {list(found)}; one of them must name the loss")
-        found = found[keys[0]]
+        found = found[_key_of(found, target)]
     elif isinstance(found, Sequence) and found:
         found = found[0]
     if not isinstance(found, Tensor):
@@ -103,3 +100,17 @@ def loss_of(returned: Any, target: str) -> Tensor:
             f"{target} must return one float number; it returned shape {tuple(found.shape)} of {found.dtype}"
         )
     return found.reshape(())
+
+
+_NAMES_OF_THE_LOSS = ("contrastive_loss", "loss")
+"""Keys that name the loss whatever stands beside them, the first before the second: open_clip's, and its total's."""
+
+
+def _key_of(returned: Mapping[Any, Any], target: str) -> Any:
+    exact = [key for key in _NAMES_OF_THE_LOSS if key in returned]
+    alike = [key for key in returned if "loss" in str(key)]
+    if exact or len(alike) == 1:
+        return (exact or alike)[0]
+    raise LossSpecError(
+        f"{target} returned a dict with the keys {list(returned)}; one of them must name the loss: call it 'loss'"
+    )
