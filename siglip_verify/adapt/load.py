@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,9 @@ def load(spec: LossSpec) -> Any:
     _NEIGHBOURS.of(Path(place).parent if is_file(place) else None)
     try:
         module = _load_file(place) if is_file(place) else importlib.import_module(place)
-    except Exception as error:
-        raise LossSpecError(f"importing {place} raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        said = f"importing {place} raised {type(error).__name__}: {error}"
+        raise LossSpecError(" ".join([said, *_line_of(error)])) from error
     if not hasattr(module, attribute):
         names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
         raise LossSpecError(f"{place} has no attribute {attribute!r}; it has {names}")
@@ -74,6 +76,17 @@ def _load_file(place: str) -> ModuleType:
     sys.modules[module_spec.name] = module
     module_spec.loader.exec_module(module)
     return module
+
+
+def _line_of(error: BaseException) -> list[str]:
+    """Say in which line of the first file that was imported an error began; nothing where it never came to a line."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _imports(frame.filename)]
+    return [f"({frame.filename}, line {frame.lineno})" for frame in frames if frame.filename == frames[0].filename][-1:]
+
+
+def _imports(file: str) -> bool:
+    """Tell whether a file is part of what imports: this one, or Python's own."""
+    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__)
 
 
 def traits(spec: LossSpec) -> Traits:

@@ -1,0 +1,39 @@
+"""Loss files that cannot be imported.
+
+Oracle: what each raises, and where it stands. Sees: an exit that is taken for a rank's own, a line that is not named.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from siglip_verify.adapt import LossSpec, LossSpecError, traits
+
+
+@pytest.mark.parametrize(
+    ("text", "raised", "line"),
+    [
+        ("import sys\n\nsys.exit(7)", "SystemExit: 7", 3),
+        ("def fails():\n    raise RuntimeError('no GPU')\n\nfails()", "RuntimeError: no GPU", 2),
+        ("import helper", "KeyError: 'helper'", 1),
+        ("import no_such_module_of_all", "ModuleNotFoundError: No module named 'no_such_module_of_all'", 1),
+        ("x = 1\nx = = 2", "SyntaxError: invalid syntax", 2),
+    ],
+    ids=["exits", "raises", "a neighbour raises", "imports what is not there", "is no Python"],
+)
+@pytest.mark.parametrize("named", ["path", "module"])
+def test_what_an_import_raises_is_named_with_its_line(
+    text: str, raised: str, line: int, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"unloadable_{tmp_path.name}"
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    (tmp_path / "helper.py").write_text("raise KeyError('helper')")
+    with pytest.raises(LossSpecError) as error:
+        traits(LossSpec(target=f"{path if named == 'path' else name}:Loss"))
+    said = str(error.value)
+    assert f"raised {raised} (" in said
+    assert said.endswith(f"{path.name}, line {line})")
