@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
 import traceback
 import zlib
@@ -20,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from siglip_verify import paths
 from siglip_verify.adapt.neighbours import Neighbours
 from siglip_verify.adapt.spec import Argument, LossSpec, LossSpecError, is_file
 
@@ -55,7 +57,7 @@ def load(spec: LossSpec) -> Any:
         module = _load_file(place) if is_file(place) else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         said = f"importing {place} raised {type(error).__name__}: {error}"
-        raise LossSpecError(" ".join([said, *_line_of(error)])) from error
+        raise LossSpecError(" ".join([said, *_line_of(error)]) + _mend(error, place, attribute)) from error
     if not hasattr(module, attribute):
         names = ", ".join(sorted(name for name in vars(module) if not name.startswith("_"))) or "nothing"
         raise LossSpecError(f"{place} has no attribute {attribute!r}; it has {names}")
@@ -82,6 +84,21 @@ def _line_of(error: BaseException) -> list[str]:
     """Say in which line of the first file that was imported an error began; nothing where it never came to a line."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _imports(frame.filename)]
     return [f"({frame.filename}, line {frame.lineno})" for frame in frames if frame.filename == frames[0].filename][-1:]
+
+
+def _mend(error: BaseException, module: str, attribute: str) -> str:
+    """Say what to name instead of a module that is not there; nothing of one that is, and imports what is not."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in _with_parents(module):
+        return ""
+    file = Path(*module.split(".")).with_suffix(".py")
+    if paths.is_file(file):
+        return f": name the file, {file}:{attribute}"
+    return f": install its package, or name its file, as in path/to/{file.name}:{attribute}"
+
+
+def _with_parents(module: str) -> list[str]:
+    """List a module and the packages that it lies in."""
+    return list(itertools.accumulate(module.split("."), "{}.{}".format))
 
 
 def _imports(file: str) -> bool:

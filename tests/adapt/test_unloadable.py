@@ -37,3 +37,33 @@ def test_what_an_import_raises_is_named_with_its_line(
     said = str(error.value)
     assert f"raised {raised} (" in said
     assert said.endswith(f"{path.name}, line {line})")
+
+
+@pytest.mark.parametrize(
+    ("module", "mend"),
+    [
+        ("here", ": name the file, here.py:Loss"),
+        ("folder.here", ": name the file, folder/here.py:Loss"),
+        ("nowhere", ": install its package, or name its file, as in path/to/nowhere.py:Loss"),
+        ("folder.nowhere", ": install its package, or name its file, as in path/to/nowhere.py:Loss"),
+    ],
+)
+def test_a_module_that_is_not_there_may_be_a_file(
+    module: str, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (tmp_path, tmp_path / "folder"):
+        place.mkdir(exist_ok=True)
+        (place / "here.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LossSpecError) as error:
+        traits(LossSpec(target=f"{module}:Loss"))
+    assert str(error.value).endswith(f" raised ModuleNotFoundError: No module named '{module.split('.')[0]}'{mend}")
+
+
+def test_a_module_that_is_there_and_imports_what_is_not_gets_no_such_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "importing_one.py").write_text("import no_such_module_of_all")
+    with pytest.raises(LossSpecError, match=r"line 1\)$"):
+        traits(LossSpec(target="importing_one:Loss"))
