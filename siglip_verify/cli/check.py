@@ -12,6 +12,7 @@ from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run.settings import settings
 from siglip_verify.run.whole import run
+from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
 
 
 @on_every_rank
@@ -25,7 +26,7 @@ def check(
     examples: Annotated[int | None, Parameter(help="Cases for each exchange; default: the profile's.")] = None,
     profile: Annotated[Literal["dev", "ci", "nightly"], Parameter(help="How much to check.")] = "dev",
     seed: Annotated[int | None, Parameter(help="Where the draws start; default: a new one, shown.")] = None,
-    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = 20.0,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one case.")] = DEFAULT_TIMEOUT_S,
     features: Annotated[Path | None, Parameter(help="A batch of your own: .npz or .safetensors.")] = None,
     bugs: Annotated[Literal["none", "quick", "all"], Parameter(help="Known bugs to plant, to see them caught.")] = (
         "none"

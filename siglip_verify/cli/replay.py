@@ -15,6 +15,7 @@ from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import ALL_FORMATS, show
 from siglip_verify.run.settings import settings
 from siglip_verify.run.whole import run_case
+from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
 
 
 @on_every_rank
@@ -22,7 +23,7 @@ def replay(
     case: Annotated[str, Parameter(help="The line that a counterexample printed, or a file that holds it.")],
     *,
     flags: LossFlags = UNDECLARED,
-    timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = 20.0,
+    timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = DEFAULT_TIMEOUT_S,
     report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
     report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
 ) -> int:

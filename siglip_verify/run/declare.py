@@ -14,6 +14,7 @@ from siglip_verify.case import Case, Exchange, format_case
 from siglip_verify.checks.form import Form
 from siglip_verify.plan import has_form
 from siglip_verify.plan.schedule import GatherBackward
+from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
 
 _LEAVES_MESSAGES_ALONE = {"cache_labels", "chunk_size"}
 _TORCH = "torch."
@@ -100,16 +101,21 @@ def shown_target(spec: LossSpec) -> str:
     return OPEN_CLIP if installed else spec.target
 
 
-def replay_line(case: Case, spec: LossSpec) -> str:
-    """Return the shell line that runs one case of a loss again."""
-    words = ["siglip-verify", "replay", format_case(case), *declared_flags(spec)]
-    return shlex.join(words)
+def replay_line(case: Case, spec: LossSpec, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
+    """Return the shell line that runs one case of a loss again, in the time that it had."""
+    words = ["siglip-verify", "replay", format_case(case)]
+    return shlex.join([*words, *declared_flags(spec), *_timeout_flag(timeout_s)])
 
 
-def check_line(exchange: Exchange, world_sizes: str, spec: LossSpec) -> str:
+def check_line(exchange: Exchange, world_sizes: str, spec: LossSpec, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
     """Return the shell line that measures a loss again, after one case at each of some world sizes."""
     words = ["siglip-verify", "check", "--exchanges", exchange, "--world-sizes", world_sizes, "--examples", "1"]
-    return shlex.join([*words, *declared_flags(spec)])
+    return shlex.join([*words, *declared_flags(spec), *_timeout_flag(timeout_s)])
+
+
+def _timeout_flag(timeout_s: float) -> list[str]:
+    """Return the flag for a timeout; none for the usual one."""
+    return [] if timeout_s == DEFAULT_TIMEOUT_S else ["--timeout", str(timeout_s).removesuffix(".0")]
 
 
 def declared_flags(spec: LossSpec) -> list[str]:

@@ -203,7 +203,7 @@ class LossRun:
                 sizes = ",".join(map(str, kept))
                 self._add_counterexample(
                     CaseResult(case=case, verdict="mismatch", findings=tuple(findings)),
-                    replay=check_line(exchange, sizes, self._spec),
+                    replay=check_line(exchange, sizes, self._spec, self._settings.timeout_s),
                 )
 
     def _take_in(self, result: CaseResult) -> None:
@@ -238,7 +238,7 @@ class LossRun:
         self._counterexamples.append(
             Counterexample(
                 result=result,
-                replay=replay or replay_line(result.case, self._spec),
+                replay=replay or replay_line(result.case, self._spec, self._settings.timeout_s),
                 calls=calls,
                 reproducible=reproducible,
                 diagnosis=diagnose_mismatch(self._judge_case, result, fails_at),

@@ -45,7 +45,9 @@ def run_one(worlds: Worlds, spec: LossSpec, case: Case, listener: Listener) -> L
     )
     listener(CellDone(spec.name, cell, 1))
     diagnosis = diagnose_mismatch(judge, result) if result.verdict == "mismatch" else None
-    found = Counterexample(result=result, replay=replay_line(case, spec), calls=0, diagnosis=diagnosis)
+    found = Counterexample(
+        result=result, replay=replay_line(case, spec, worlds.timeout_s), calls=0, diagnosis=diagnosis
+    )
     step = messages_of(result, watched.events)
     return LossResult(
         name=spec.name,

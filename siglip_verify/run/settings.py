@@ -20,7 +20,7 @@ from siglip_verify.case import EXCHANGES, Exchange
 from siglip_verify.errors import UsageError
 from siglip_verify.run.declare import exchanges_of, with_own_convention
 from siglip_verify.run.strategies import PROFILES, Profile
-from siglip_verify.world.pool import MOST_RANKS
+from siglip_verify.world.pool import DEFAULT_TIMEOUT_S, MOST_RANKS
 
 Planted = Literal["none", "quick", "all"]
 PLANTED: tuple[Planted, ...] = get_args(Planted)
@@ -85,7 +85,7 @@ def settings(
     examples: int | None = None,
     profile: str = "dev",
     seed: int | None = None,
-    timeout_s: float = 20.0,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
     report_dir: Path | str | None = None,
     features: Path | str | None = None,
     bugs: str = "none",

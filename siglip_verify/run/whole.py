@@ -29,6 +29,7 @@ from siglip_verify.run.replay import run_one
 from siglip_verify.run.settings import LossPlan, Settings, SettingsError, settings
 from siglip_verify.run.simulated import calibrated, validate
 from siglip_verify.world import WorldError, Worlds
+from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
 
 
 def check(
@@ -39,7 +40,7 @@ def check(
     examples: int | None = None,
     profile: str = "dev",
     seed: int | None = None,
-    timeout_s: float = 20.0,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
     features: Path | str | None = None,
     listener: Listener | None = None,
     worlds: Worlds | None = None,

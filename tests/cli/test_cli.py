@@ -124,12 +124,13 @@ def test_a_passing_check_writes_its_report_and_exits_0(tmp_path: Path, capsys: p
 @pytest.mark.usefixtures("warm")
 def test_a_mismatch_exits_1_and_its_replay_line_exits_1_again(capsys: pytest.CaptureFixture[str]) -> None:
     loss = ["--loss", f"{BROKEN}:WithoutLastHop"]
-    sought = ["--exchanges", "bidir", "--world-sizes", "2", "--examples", "3", "--seed", "1"]
+    sought = ["--exchanges", "bidir", "--world-sizes", "2", "--examples", "3", "--seed", "1", "--timeout", "30"]
     assert cli.exit_code(["check", *loss, *sought]) == 1
     shown = capsys.readouterr().out
     assert "MISMATCH" in shown
-    (line,) = re.findall(r"siglip-verify replay '(.*)' --loss", shown)
-    assert cli.exit_code(["replay", line, *loss]) == 1
+    (line,) = re.findall(r"siglip-verify (replay '.*' --loss .* --timeout 30)$", shown, re.M)
+    assert cli.exit_code(shlex.split(line)) == 1
+    assert line in capsys.readouterr().out, "in the time that it had"
     assert cli.exit_code(["replay", "bidir W=3 b=1 d=1", *loss]) == 0
 
 

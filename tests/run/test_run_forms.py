@@ -8,6 +8,8 @@ form that is run all the same. Cannot see: what is said of a wrong form (the cat
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siglip_verify.adapt import OURS, LossSpec, traits
 from siglip_verify.case import Case, parse_case
@@ -16,6 +18,7 @@ from siglip_verify.cli.loss_flags import LossFlags
 from siglip_verify.errors import UsageError
 from siglip_verify.run.counting import count_step, table_case
 from siglip_verify.run.declare import (
+    check_line,
     declared_flags,
     exchanges_of,
     form_of,
@@ -167,6 +170,15 @@ def test_the_dtypes_of_a_loss_are_declared_again() -> None:
     assert LossFlags(loss=(spec.target,), dtypes=" bfloat16,float32").specs() == [spec]
     with pytest.raises(UsageError, match="--dtypes takes float64, float32, bfloat16, float16, with commas; got 'half'"):
         LossFlags(dtypes="float32,half").specs()
+
+
+@given(st.floats(0, 86_400, exclude_min=True) | st.sampled_from([20, 20.0, 30]))
+def test_a_timeout_that_is_not_the_usual_one_stands_in_the_lines(timeout_s: float) -> None:
+    for line in (
+        replay_line(Case(), LossSpec(), timeout_s).split(" --timeout "),
+        check_line("shift", "2,4", LossSpec(), timeout_s).split(" --timeout "),
+    ):
+        assert [float(word) for word in line[1:]] == [timeout_s] * (timeout_s != 20)
 
 
 def test_text_that_looks_like_a_number_stays_text_in_flags() -> None:
