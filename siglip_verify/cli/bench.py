@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,7 +11,7 @@ from siglip_verify.bench.measure import Comparison
 from siglip_verify.bench.published import TURNS, published
 from siglip_verify.bench.whole import BENCHES, named, run_benches
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.output import ready_folder, say_written
+from siglip_verify.cli.output import Folder, ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import bench as bench_report
 from siglip_verify.report import write_files
@@ -27,7 +26,7 @@ def bench(
     all: Annotated[bool, Parameter(help="Every benchmark, large sizes too: an hour or two.")] = False,  # noqa: A002
     shown: Annotated[bool, Parameter(help="Those that README and docs show; --turns is of steps.")] = False,
     turns: Annotated[int | None, Parameter(help="How often each thing is measured; default: its own number.")] = None,
-    report_dir: Annotated[Path | None, Parameter(help="Write bench.json and charts into this folder.")] = None,
+    report_dir: Annotated[Folder, Parameter(help="Write bench.json and charts into this folder.")] = None,
 ) -> int:
     """Measure time and memory, as ratios of things that are measured in turn on this machine.
 

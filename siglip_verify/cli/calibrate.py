@@ -46,6 +46,7 @@ def calibrate(
     is fitted at the largest W; on one machine ranks share processors, so it holds near that W. Exits with 1 where the
     simulator sends anything else than the loss, or ranks two exchanges otherwise than they were measured.
     """
+    sizes = () if world_sizes is None else parse_world_sizes(world_sizes)
     ready_files([output, json], force=force)
     told = Console(stderr=True)
 
@@ -56,7 +57,7 @@ def calibrate(
     with joined or Worlds() as worlds:
         result = run_calibration(
             worlds,
-            parse_world_sizes(world_sizes) if world_sizes else _usual(worlds),
+            sizes or _usual(worlds),
             batch=batch,
             dim=dim,
             dtype=dtype_named(dtype),

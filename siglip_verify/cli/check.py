@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank, usual_world_sizes
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
-from siglip_verify.cli.output import ALL_FORMATS, show
+from siglip_verify.cli.output import Folder, show
 from siglip_verify.run.settings import settings
 from siglip_verify.run.whole import run
 from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
@@ -31,8 +31,8 @@ def check(
     bugs: Annotated[Literal["none", "quick", "all"], Parameter(help="Known bugs to plant, to see them caught.")] = (
         "none"
     ),
-    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
-    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
+    report_dir: Annotated[Folder, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str | None, Parameter(help="Which reports, with commas; default: all.")] = None,
 ) -> int:
     """Hold a distributed loss against a single-device float64 oracle, on real gloo processes.
 
@@ -55,7 +55,7 @@ def check(
     chosen = settings(
         flags.specs(),
         exchanges=[name.strip() for name in exchanges.split(",") if name.strip()],
-        world_sizes=world_sizes or usual_world_sizes(),
+        world_sizes=usual_world_sizes() if world_sizes is None else world_sizes,
         examples=examples,
         profile=profile,
         seed=seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from siglip_verify.claims.ledger import check_claims
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.output import ready_folder, say_written
+from siglip_verify.cli.output import Folder, ready_folder, say_written
 from siglip_verify.report import claims as claims_report
 from siglip_verify.report import write_files
 from siglip_verify.world import Worlds
@@ -24,7 +23,7 @@ def claims(
     output: Annotated[
         Literal["text", "json", "markdown"], Parameter(name="--format", help="What is printed.")
     ] = "text",
-    report_dir: Annotated[Path | None, Parameter(help="Write claims.json into this folder.")] = None,
+    report_dir: Annotated[Folder, Parameter(help="Write claims.json into this folder.")] = None,
 ) -> int:
     """Check what is said of this loss: each statement, how it was checked, and what came out.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,7 +12,7 @@ from siglip_verify.case import DType, Exchange, Frozen, parse_case
 from siglip_verify.cli.exit_codes import EXIT_CODES
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
-from siglip_verify.cli.output import ready_folder, say_written
+from siglip_verify.cli.output import Folder, ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import render_messages, write_step
 from siglip_verify.run.messages import count_messages
@@ -31,7 +30,7 @@ def messages(
     dtype: Annotated[DType, Parameter(help="Dtype of the features.")] = "float32",
     frozen: Annotated[Frozen, Parameter(help="The tower that needs no gradient.")] = "none",
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take for one step.")] = 20.0,
-    report_dir: Annotated[Path | None, Parameter(help="Write messages.jsonl and trace.json into this folder.")] = None,
+    report_dir: Annotated[Folder, Parameter(help="Write messages.jsonl and trace.json into this folder.")] = None,
 ) -> int:
     """Count every message of one step: who sends what to whom in each hop, and what it costs on the wire.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter, Token
 from rich.console import Console
 
 from siglip_verify.cli.exit_codes import EXIT_CODES
@@ -26,12 +28,24 @@ from siglip_verify.run.events import Listener
 from siglip_verify.run.faults import Act, run_faults
 from siglip_verify.run.settings import checked_seed, checked_timeout
 
-ALL_FORMATS = ",".join(FORMATS)
+
+def _folder(_: type, tokens: Sequence[Token]) -> Path:
+    """Read a folder; an empty word is none, where a path would be the working directory."""
+    (token,) = tokens
+    if not token.value.strip():
+        raise ValueError(f"a folder is needed; got {token.value!r}: name one, or leave it out (. is this one)")
+    return Path(token.value)
 
 
-def show(go: Callable[[Listener], Report], report_dir: Path | None, reports: str) -> int:
-    """Run something while showing how it goes on, then show and write what came out."""
-    names = formats(reports, *FORMATS)
+Folder = Annotated[Path | None, Parameter(converter=_folder)]
+"""A folder for reports, as a flag names it."""
+
+
+def show(go: Callable[[Listener], Report], report_dir: Path | None, reports: str | None) -> int:
+    """Run something while showing how it goes on, then show and write what came out; all reports, if none is named."""
+    if report_dir is None and reports is not None:
+        raise UsageError(f"reports are written into a folder; got --report {reports!r}: name one with --report-dir")
+    names = list(FORMATS) if reports is None else formats(reports, *FORMATS)
     ready_folder(report_dir)
     console = Console()
     with ConsoleListener(console) as listener:
@@ -69,6 +83,8 @@ def formats(text: str, *known: str) -> list[str]:
     for name in names:
         if name not in known:
             raise UsageError(f"a report is written as one of {', '.join(known)}; got {name!r}")
+    if not names:
+        raise UsageError(f"a report is written as one of {', '.join(known)}; got none: name some, with commas")
     return names
 
 

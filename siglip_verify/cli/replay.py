@@ -12,7 +12,7 @@ from siglip_verify.adapt import LossSpec
 from siglip_verify.case import parse_case
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
-from siglip_verify.cli.output import ALL_FORMATS, show
+from siglip_verify.cli.output import Folder, show
 from siglip_verify.run.settings import settings
 from siglip_verify.run.whole import run_case
 from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
@@ -24,8 +24,8 @@ def replay(
     *,
     flags: LossFlags = UNDECLARED,
     timeout: Annotated[float, Parameter(help="Seconds that a rank may take.")] = DEFAULT_TIMEOUT_S,
-    report_dir: Annotated[Path | None, Parameter(help="Write reports into this folder.")] = None,
-    report: Annotated[str, Parameter(help="Which reports, with commas.")] = ALL_FORMATS,
+    report_dir: Annotated[Folder, Parameter(help="Write reports into this folder.")] = None,
+    report: Annotated[str | None, Parameter(help="Which reports, with commas; default: all.")] = None,
 ) -> int:
     """Run one case again, as a counterexample printed it.
 

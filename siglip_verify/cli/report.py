@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.output import formats, write_reports
+from siglip_verify.cli.output import Folder, formats, write_reports
 from siglip_verify.errors import UsageError
 from siglip_verify.report import FORMATS, check_file, load, render
 
@@ -19,7 +19,7 @@ def report(
     *,
     output: Annotated[str, Parameter(name="--format", help="text, or other formats, with commas.")] = "text",
     report_dir: Annotated[
-        Path | None, Parameter(help="Where files go; default: beside the source, where nothing is replaced.")
+        Folder, Parameter(help="Where files go; default: beside the source, where nothing is replaced.")
     ] = None,
 ) -> int:
     """Render a finished result again from its JSON alone, and exit with its verdict's code.

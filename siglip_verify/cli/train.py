@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from siglip_verify.cli.exit_codes import EXIT_CODES
-from siglip_verify.cli.output import ready_folder, say_written
+from siglip_verify.cli.output import Folder, ready_folder, say_written
 from siglip_verify.errors import UsageError
 from siglip_verify.report import train as train_report
 from siglip_verify.report import write_files
@@ -31,7 +30,7 @@ def train(
     seeds: Annotated[int, Parameter(help="With `--bugs`: how often each training is done, from seed 0 on.")] = len(
         SEEDS
     ),
-    report_dir: Annotated[Path | None, Parameter(help="Write JSON and a picture into this folder.")] = None,
+    report_dir: Annotated[Folder, Parameter(help="Write JSON and a picture into this folder.")] = None,
 ) -> int:
     """Train two small towers on handwritten digits, distributed in every form, beside one process on the whole batch.
 
@@ -55,7 +54,8 @@ def train(
     def tell(line: str) -> None:
         told.print(line, style="dim", markup=False, highlight=False)
 
-    sizes = parse_world_sizes(world_sizes or (str(WORLD_SIZE) if bugs else "1,2,4"))
+    usual = str(WORLD_SIZE) if bugs else "1,2,4"
+    sizes = parse_world_sizes(usual if world_sizes is None else world_sizes)
     training = Training(steps=steps)
     console = Console()
     with Worlds(timeout_s=TIMEOUT_S) as worlds:

@@ -159,6 +159,10 @@ def parse_world_sizes(text: str, most_ranks: int = MOST_RANKS) -> tuple[int, ...
         SettingsError: It is not of that form, or a number is out of range.
     """
     sizes: list[int] = []
+    if not text.strip():
+        raise SettingsError(
+            "world sizes are numbers and ranges such as 1-8 or 2,4,8; got none: name some, or leave --world-sizes out"
+        )
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         if not match:

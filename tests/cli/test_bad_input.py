@@ -58,6 +58,12 @@ LONG = "ä" * 150  # fewer characters than a name may have bytes
         (["check", "--arg", "k=\udcff"], r"words of a command are UTF-8; got 'k=\udcff'"),
         (["replay", "\udcff"], "rename what it names"),
         (["report", "."], "cannot read .: Is a directory"),
+        (["check", "--world-sizes", ""], "got none: name some, or leave --world-sizes out"),
+        (["train", "--world-sizes", " "], "got none: name some, or leave --world-sizes out"),
+        (["calibrate", "--world-sizes", ""], "world sizes are numbers"),
+        (["check", "--report", "html"], "written into a folder; got --report 'html': name one with --report-dir"),
+        (["replay", "bidir", "--report", ""], "written into a folder; got --report '': name one with --report-dir"),
+        (["check", "--report", ",", "--report-dir", "reports"], "got none: name some, with commas"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -80,6 +86,19 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_work(
     assert "reports need a folder that can be written" in said
     assert "name another with --report-dir" in said
     assert (tmp_path / "taken").read_text() == "precious"
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("command", ["check", "replay bidir", "messages", "train", "claims", "bench", "report x.json"])
+def test_an_empty_word_is_no_folder(
+    command: str, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.exit_code([*command.split(), "--report-dir", empty]) == 2
+    said = capsys.readouterr().err
+    assert "--report-dir" in said
+    assert "a folder is needed" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
