@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import typing
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -98,6 +99,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise UsageError("given features are cut into equal parts; got rows=ragged")
         if self.features == "given" and self.call == "second":
             raise UsageError("given features are judged in the first call of a loss; got call=second")
+        if self.features == "given" and not self.source:
+            raise UsageError("given features stand in a file; got no source: add source=FILE, such as source=batch.npz")
 
     def __str__(self) -> str:
         return format_case(self)
@@ -130,11 +133,11 @@ def parse_case(line: str) -> Case:
     """
     if line.lstrip().startswith("{"):
         try:
-            return msgspec.json.decode(line, type=Case)
-        except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+            return _case(msgspec.json.decode(line, type=dict[str, Any]), strict=True)
+        except (msgspec.DecodeError, UnicodeEncodeError) as error:
             raise UsageError(f"not a case: {error}; got {line!r:.200}") from None
     exchange, _, rest = line.strip().partition(" ")
-    fields: dict[str, str] = {"exchange": exchange}
+    fields = {"exchange": exchange}
     for word in rest.split():
         short, equals, value = word.partition("=")
         name = _LONG.get(short, short)
@@ -144,7 +147,34 @@ def parse_case(line: str) -> Case:
         if name in fields:
             raise UsageError(f"a case names each field once; got {word!r} after {short}={fields[name]}")
         fields[name] = unquote(value) if name == "source" else value
+    return _case(fields, strict=False)
+
+
+def _case(fields: Mapping[str, Any], *, strict: bool) -> Case:
+    """Make a case of its fields by name, where numbers may be text unless it is strict."""
+    for name, value in fields.items():
+        if name not in _TYPES:
+            raise UsageError(f"not a case: its fields are {', '.join(_TYPES)}; got {name!r:.200}")
+        try:
+            msgspec.convert(value, _TYPES[name], strict=strict)
+        except msgspec.ValidationError:
+            said = _SHORT.get(name, name)
+            raise UsageError(f"not a case: {said} is {_in_words(_TYPES[name])}; got {said}={value!s:.200}") from None
     try:
-        return msgspec.convert(fields, Case, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"not a case: {error}; got {line!r}") from None
+        return msgspec.convert(fields, Case, strict=strict)
+    except msgspec.ValidationError as error:  # fields that do not go together
+        raise UsageError(f"not a case: {error}") from None
+
+
+_TYPES: Mapping[str, Any] = typing.get_type_hints(Case, include_extras=True)
+
+
+def _in_words(kind: Any) -> str:
+    """Say what a field takes."""
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    if typing.get_origin(kind) is Annotated:
+        (limits,) = kind.__metadata__
+        most = limits.le if limits.lt is None else limits.lt - 1
+        return f"a whole number, {limits.ge} at least" + (f" and {most} at most" if most is not None else "")
+    return "a number" if kind is float else "text"

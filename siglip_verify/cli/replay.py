@@ -9,10 +9,11 @@ from cyclopts import Parameter
 
 from siglip_verify import paths
 from siglip_verify.adapt import LossSpec
-from siglip_verify.case import parse_case
+from siglip_verify.case import EXCHANGES, parse_case
 from siglip_verify.cli.launcher import joined_worlds, most_ranks, on_every_rank
 from siglip_verify.cli.loss_flags import UNDECLARED, LossFlags
 from siglip_verify.cli.output import Folder, show
+from siglip_verify.errors import UsageError
 from siglip_verify.run.settings import settings
 from siglip_verify.run.whole import run_case
 from siglip_verify.world.pool import DEFAULT_TIMEOUT_S
@@ -35,8 +36,7 @@ def replay(
 
     Fields that the line leaves out take their defaults. Without --loss, runs it with this package's own loss.
     """
-    path = Path(case)
-    parsed = parse_case(paths.read_text(path) if paths.is_file(path) else case)
+    parsed = parse_case(_line(case))
     chosen = settings(
         flags.specs() or [LossSpec()],
         exchanges=[parsed.exchange],
@@ -48,3 +48,15 @@ def replay(
         most_ranks=most_ranks(),
     )
     return show(lambda listener: run_case(chosen, parsed, listener, joined_worlds()), report_dir, report)
+
+
+def _line(case: str) -> str:
+    """Return the line of a case, or what stands in the file that holds it."""
+    if paths.is_file(case):
+        return paths.read_text(Path(case))
+    first = case.split(maxsplit=1)[0] if case.strip() else ""
+    if first not in EXCHANGES and not first.startswith("{") and ("/" in first or case.endswith(".txt")):
+        raise UsageError(
+            f"a case is its line, such as 'bidir W=2 b=1 d=1', or a file that holds it; got {case!r}: no such file"
+        )
+    return case

@@ -150,7 +150,7 @@ def test_a_rank_that_raises_exits_3(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "--examples", "many"], "--examples"),
         (["check", "--arg", "colour"], "--arg takes KEY=VALUE; got 'colour'"),
         (["check", "--timeout", "-1"], "timeout must be more than 0"),
-        (["replay", "ring W=2"], "Invalid enum value 'ring'"),
+        (["replay", "ring W=2"], "exchange is one of bidir, shift, reduce, gather; got exchange=ring"),
         (["replay"], "--case requires an argument"),
         (["chekc"], "chekc"),
         (["check", "--log-scale"], "--scale-parameter"),

@@ -91,9 +91,9 @@ def test_a_record_that_is_not_whole_exits_3(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--world-size", "0"], "$.world_size"),
+        (["--world-size", "0"], "W is a whole number, 1 at least"),
         (["--world-size", "65"], "world sizes must be in 1..64; got [65]"),
-        (["--batch", "0"], "$.batch"),
+        (["--batch", "0"], "b is a whole number, 1 at least"),
         (["--dim", "none"], "--dim"),
         (["--exchange", "ring"], "ring"),
         (["--loss", "a:b", "--loss", "c:d"], "messages are counted of one loss; got 2 times --loss"),
