@@ -26,6 +26,7 @@ NUMBERS: tuple[Hypothesis, ...] = (
     terms.saved_texts_overwritten,
     terms.rows_weigh_wrongly,
     values.local_value_reduced,
+    values.right_over_all_ranks,
     values.right_only_at_small_logits,
     values.narrower_precision,
     messages.messages_that_differ,
