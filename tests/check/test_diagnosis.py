@@ -1240,6 +1240,54 @@ def test_large_logits_are_blamed_where_it_takes_them(scale: float, is_large: boo
     assert found.sentence.startswith(f"{said} {where}" if blamed else f"{said}, and never on one rank alone: memory")
 
 
+def softplus_of_a_label(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+    z = scale * image @ text.T + bias
+    labels = 2 * torch.eye(len(z), dtype=z.dtype) * positive - 1
+    return torch.nn.functional.softplus(-labels * z).sum()
+
+
+def softplus_less_positives(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+    z = scale * image @ text.T + bias
+    return torch.nn.functional.softplus(z).sum() - positive * z.diagonal().sum()
+
+
+@examples(20)
+@given(
+    st.sampled_from([softplus_of_a_label, softplus_less_positives]),
+    st.integers(1, 5),
+    st.sampled_from([(120.0, -60.0, "random"), (3.7, -0.6, "unnormalized")]),
+    st.integers(0, 1 << 10),
+)
+def test_a_softplus_with_a_threshold_is_called_that_wherever_it_shows(
+    formula: Block, world_size: int, large: tuple[float, float, str], seed: int
+) -> None:
+    scale, bias, features = large
+    case = plain(world_size, scale=scale, bias=bias, features=features, seed=seed)
+    of = evidence(functools.partial(records, of_block=lambda i, k: formula), case, needs=(("scale", f"{scale}"),))
+    assert of.plain is not None
+    if of.plain.wrong:
+        found = diagnose(of)
+        assert (found.cause, found.sentence) == (
+            "softplus-threshold",
+            (
+                f"At W = {world_size}, torch's softplus drops exp(-z) beyond its threshold of 20, an error of up to "
+                "2e-9 that float64 shows; logsigmoid has none"
+            ),
+        )
+
+
+@pytest.mark.parametrize("formula", [softplus_of_a_label, softplus_less_positives])
+def test_a_softplus_with_a_threshold_is_no_excuse_for_another_fault(formula: Block) -> None:
+    case = plain(features="unnormalized")
+    planted = functools.partial(records, of_block=lambda i, k: formula)
+    assert said_of(planted, case).cause == "softplus-threshold"
+    assert said_of(lambda case: changed(planted(case), text_grad=lambda grad: grad + 1e-9), case).cause != (
+        "softplus-threshold"
+    )
+    noisy = said_of(lambda case: changed(records(case), image_grad=lambda grad: grad + 1e-9), case)
+    assert noisy.cause != "softplus-threshold"
+
+
 def test_what_was_tried_is_said_where_nothing_fits() -> None:
     found = said_of(noise("image_grad"))
     assert found.sentence == "At W = 4, nothing known fits: image grad is wrong"

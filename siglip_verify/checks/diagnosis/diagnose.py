@@ -17,6 +17,7 @@ NUMBERS: tuple[Hypothesis, ...] = (
     values.differs_between_runs,
     values.not_a_number,
     values.upstream_ignored,
+    values.softplus_beyond_its_threshold,
     factors.everything_times_a_factor,
     counts.blocks_not_counted_once,
     labels.positives_on_wrong_pairs,

@@ -6,6 +6,8 @@ chosen and made (`run.diagnose`), and which models are tried (the hypotheses).
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,6 +87,14 @@ class Observation:
         """Tell whether a model predicts every number that the ranks recorded."""
         return not self.unexplained(model)
 
+    def passes_by(self, model: Model) -> bool:
+        """Tell whether it would pass if the oracle said what a model does; for faults that are small beside bounds.
+
+        The bounds are the oracle's own, element by element, without any allowance for what the model explains.
+        """
+        reference = _with_values(model.predict(), self.reference)
+        return not _beyond(equivalence.judge(self.case, self.records, reference, row_wise=self.spec.row_wise))
+
     def judged_as(self, spec: LossSpec) -> bool:
         """Tell whether it would pass under another declaration."""
         shares = equivalence.judge(self.case, self.records, expected(self.case, spec), row_wise=spec.row_wise)
@@ -160,6 +170,29 @@ def _as_reference(predicted: Prediction, reference: Reference) -> Reference:
         scale_grad=reduced(predicted.scale, reference.local_scale_grad, reference.scale_grad),
         bias_grad=reduced(predicted.bias, reference.local_bias_grad, reference.bias_grad),
         reduction=reference.reduction,
+    )
+
+
+def _with_values(predicted: Prediction, reference: Reference) -> Reference:
+    """Put predicted values in the place of the oracle's, at the oracle's bounds."""
+    parts = len(predicted.loss) if reference.reduction == "mean" else 1
+
+    def each(values: Iterable[Array], of: Iterable[Estimate]) -> tuple[Estimate, ...]:
+        return tuple(itertools.starmap(one, zip(values, of, strict=True)))
+
+    def one(value: Array, of: Estimate) -> Estimate:
+        return dataclasses.replace(of, value=torch.as_tensor(value, dtype=torch.float64))
+
+    return dataclasses.replace(
+        reference,
+        local_loss=each(predicted.loss, reference.local_loss),
+        image_grad=each(predicted.image, reference.image_grad),
+        text_grad=each(predicted.text, reference.text_grad),
+        local_scale_grad=each(predicted.scale, reference.local_scale_grad),
+        local_bias_grad=each(predicted.bias, reference.local_bias_grad),
+        loss=one(predicted.loss.sum() / parts, reference.loss),
+        scale_grad=one(predicted.scale.sum() / parts, reference.scale_grad),
+        bias_grad=one(predicted.bias.sum() / parts, reference.bias_grad),
     )
 
 

@@ -50,6 +50,7 @@ class Model:
         bias_slope_of_scale: Pair array: how the c that enters a logit follows the scale; 0, as it should not.
         use: Pair array: how often a pair is counted as a negative.
         labels: Pair array: how often it is counted as a match.
+        without_exp: Pair array: whether exp(-|z|) is lost, so that softplus(z) is max(z, 0) and sigmoid(z) its slope.
         weight: [W], upstream over normalizer, in front of rank i's gradients.
         normalizers: [W], what rank i's sum is divided by.
         image_home, text_home: [W, W, W], at [j, i, k] how often the gradient of block (i, k) reaches rank j's leaf.
@@ -65,6 +66,7 @@ class Model:
     bias_slope_of_scale: Array
     use: Array
     labels: Array
+    without_exp: Marks
     weight: Array
     normalizers: Array
     image_home: Array
@@ -110,7 +112,10 @@ class Model:
         scale = (pull * (products * self.scale_slope + self.bias_slope_of_scale)).sum((1, 3)) * self.scale_weight
         bias = (pull * self.bias_slope).sum((1, 3)) * self.bias_weight
         return Prediction(
-            loss=(self.use * _softplus(z) - self.labels * z).sum((1, 2, 3)) / self.normalizers,
+            loss=(self.use * np.where(self.without_exp, np.maximum(z, 0), _softplus(z)) - self.labels * z).sum(
+                (1, 2, 3)
+            )
+            / self.normalizers,
             image=np.einsum("jik,ikmd->jmd", self.image_home, image, optimize=True),
             text=np.einsum("jik,ikld->jld", self.text_home, text, optimize=True),
             scale=scale.sum(1),
@@ -120,7 +125,8 @@ class Model:
     def _pull(self) -> Array:
         """Return the gradient of what each rank calls backward on, with respect to z."""
         _, z = self.logits()
-        return (self.use * _sigmoid(z) - self.labels) * self.weight[:, None, None, None]
+        slope = np.where(self.without_exp, z > 0, _sigmoid(z))
+        return (self.use * slope - self.labels) * self.weight[:, None, None, None]
 
 
 def right(case: Case, normalizers: tuple[float, ...]) -> Model:
@@ -139,6 +145,7 @@ def right(case: Case, normalizers: tuple[float, ...]) -> Model:
         bias_slope_of_scale=0 * one,
         use=one,
         labels=np.eye(num_ranks * batch).reshape(num_ranks, batch, num_ranks, batch),
+        without_exp=one == 0,
         weight=np.asarray(inputs.upstream) / np.asarray(normalizers),
         normalizers=np.asarray(normalizers),
         image_home=own[:, :, None] * np.ones((1, 1, num_ranks)),

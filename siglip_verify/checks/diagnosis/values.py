@@ -28,6 +28,8 @@ _LOCAL: dict[Quantity, str] = {
 # At worst 5.6 in the gradient of the scale, 1.8 in loss and features; 0.9 where real rings carry bfloat16 for float64.
 _ROUNDINGS = 8.0
 
+_THRESHOLD = 20  # of torch.nn.functional.softplus, unless another is asked for
+
 
 def differs_between_runs(evidence: Evidence) -> Statement | None:
     """The same case gives other numbers each time."""
@@ -54,6 +56,23 @@ def not_a_number(evidence: Evidence) -> Statement | None:
         said = "memory may be read before the message has come that it waits for (it is filled with nan until then)"
         return Statement("not-finite-with-peers", f"{sentence}, and never on one rank alone: {said}")
     return Statement("not-finite", sentence)
+
+
+def softplus_beyond_its_threshold(evidence: Evidence) -> Statement | None:
+    """The softplus of large logits is torch's, which is linear beyond a threshold."""
+    seen = evidence.plain
+    if seen is None or not seen.wrong:
+        return None
+    _, z = seen.right.logits()
+    against_its_label = np.where(seen.right.labels == 1, -z, z)
+    for argument in (against_its_label, z):  # softplus(-label z), and softplus(z) less the logits of positive pairs
+        if seen.passes_by(seen.right.but(without_exp=argument > _THRESHOLD)):
+            return Statement(
+                "softplus-threshold",
+                f"torch's softplus drops exp(-z) beyond its threshold of {_THRESHOLD}, an error of up to 2e-9 that "
+                "float64 shows; logsigmoid has none",
+            )
+    return None
 
 
 def _finite(seen: Observation) -> bool:
