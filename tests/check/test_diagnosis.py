@@ -1223,10 +1223,7 @@ def test_large_logits_are_blamed_where_it_takes_them(scale: float, is_large: boo
     noise = np.random.default_rng(0)
     needs = (("scale", f"{scale}"),) if needed else ()
     blamed = is_large and needed
-    where = (
-        f"where logits are large (t = {scale:g}, c = -10), and right at t = 3.7: digits are lost there, "
-        "as by log(sigmoid(z)) in two steps"
-    )
+    where = f"where logits are large (t = {scale:g}, c = -10), and right at t = 3.7"
 
     def noisy(case: Case) -> list[RankRecord]:
         return changed(records(case), image_grad=lambda grad: grad + noise.standard_normal(grad.shape))
@@ -1237,7 +1234,30 @@ def test_large_logits_are_blamed_where_it_takes_them(scale: float, is_large: boo
     found = said_of(lambda case: changed(records(case), loss=math.nan), plain(scale=scale, bias=-10.0), needs=needs)
     assert found.cause == ("large-logits" if blamed else "not-finite-with-peers")
     said = "At W = 4, the loss or a gradient is inf or nan on every rank"
-    assert found.sentence.startswith(f"{said} {where}" if blamed else f"{said}, and never on one rank alone: memory")
+    digits = "digits are lost there, as by log(sigmoid(z)) in two steps"
+    assert found.sentence.startswith(
+        f"{said} {where}: {digits}" if blamed else f"{said}, and never on one rank alone: memory"
+    )
+
+
+@pytest.mark.parametrize("most", [100.0, 50.0])
+@pytest.mark.parametrize("world_size", [1, 4])
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_a_scale_that_is_clamped_is_called_that_and_not_rounding(most: float, world_size: int, is_flat: bool) -> None:
+    def clamped(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+        held = scale.clamp(max=most) if is_flat else scale - (scale - most).clamp(min=0).detach()
+        return block(image, text, held, bias, positive)
+
+    def of_block(i: int, k: int) -> Block:
+        return clamped
+
+    planted = functools.partial(records, of_block=of_block)
+    found = said_of(planted, plain(world_size, scale=120.0, bias=-60.0), needs=(("scale", "120.0"),))
+    flat = ", and gets no gradient there" * is_flat
+    assert (found.cause, found.sentence) == (
+        "scale-clamped",
+        f"At W = {world_size}, the scale is clamped at {most:g}: t = 120 enters the logits as {most:g}{flat}",
+    )
 
 
 def softplus_of_a_label(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:

@@ -23,6 +23,7 @@ NUMBERS: tuple[Hypothesis, ...] = (
     labels.positives_on_wrong_pairs,
     gradients.gradients_on_wrong_ways,
     terms.another_scale_or_bias,
+    terms.scale_clamped,
     terms.other_texts,
     terms.saved_texts_overwritten,
     terms.rows_weigh_wrongly,

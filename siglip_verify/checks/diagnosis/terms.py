@@ -1,4 +1,4 @@
-"""Hypotheses: logits of some blocks are made of another scale, bias or text, or some rows weigh wrongly.
+"""Hypotheses: logits are made of another scale, bias or text, in some blocks or all, or some rows weigh wrongly.
 
 Each is a model with one part replaced. The first that explains every number is said.
 """
@@ -15,6 +15,8 @@ from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
 from siglip_verify.checks.diagnosis.model import Array, Model
 from siglip_verify.checks.diagnosis.statement import Statement
 
+_CLAMPS = (100.0, 50.0, 30.0, 20.0, 10.0)
+
 
 class _Variant(NamedTuple):
     cause: str
@@ -26,6 +28,25 @@ def another_scale_or_bias(evidence: Evidence) -> Statement | None:
     """The scale or the bias is left out, or enters as something else, in some of the logits."""
     seen = evidence.plain
     return _first(seen, _scalar_variants(seen.right)) if seen else None
+
+
+def scale_clamped(evidence: Evidence) -> Statement | None:
+    """A large scale enters the logits as a smaller, round number."""
+    seen = evidence.plain
+    if seen is None:
+        return None
+    for value in _CLAMPS:
+        follows = seen.right.but(scale=0 * seen.right.scale + value)
+        for model, flat in (
+            (follows.but(scale_slope=0 * follows.scale), ", and gets no gradient there"),
+            (follows, ""),
+        ):
+            if value < seen.case.scale and fit.complete(seen, model) is not None:
+                said = (
+                    f"the scale is clamped at {value:g}: t = {seen.case.scale:g} enters the logits as {value:g}{flat}"
+                )
+                return Statement("scale-clamped", said)
+    return None
 
 
 def other_texts(evidence: Evidence) -> Statement | None:

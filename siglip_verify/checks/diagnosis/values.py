@@ -51,7 +51,8 @@ def not_a_number(evidence: Evidence) -> Statement | None:
     where = words.ranks(_not_finite(seen), seen.case.world_size)
     sentence = f"the loss or a gradient is inf or nan on {where}"
     if large := _large_logits(evidence):
-        return Statement("large-logits", f"{sentence} {large}")
+        said = f"{sentence} {large}: digits are lost there, as by log(sigmoid(z)) in two steps"
+        return Statement("large-logits", said)
     if seen.case.world_size > 1 and evidence.verdicts.get(1) == "pass":
         said = "memory may be read before the message has come that it waits for (it is filled with nan until then)"
         return Statement("not-finite-with-peers", f"{sentence}, and never on one rank alone: {said}")
@@ -111,10 +112,7 @@ def _large_logits(evidence: Evidence) -> str:
     seen = evidence.plain
     if seen is None or not evidence.needed("scale") or abs(seen.case.scale) < 10:
         return ""
-    return (
-        f"where logits are large (t = {seen.case.scale:g}, c = {seen.case.bias:g}), and right at t = 3.7: digits are "
-        "lost there, as by log(sigmoid(z)) in two steps"
-    )
+    return f"where logits are large (t = {seen.case.scale:g}, c = {seen.case.bias:g}), and right at t = 3.7"
 
 
 def upstream_ignored(evidence: Evidence) -> Statement | None:
