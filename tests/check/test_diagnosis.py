@@ -1406,6 +1406,14 @@ def test_other_numbers_each_time_are_called_a_race() -> None:
     again = observe(seen.plain.case, records(seen.plain.case, factor=2.0))
     found = diagnose(Evidence(found=seen.found, plain=seen.plain, again=again, verdicts=seen.verdicts))
     assert found.cause == "race"
+    alone = dataclasses.replace(seen, again=again, verdicts={1: "mismatch", 2: "mismatch", 4: "mismatch"})
+    assert (diagnose(alone).cause, diagnose(alone).sentence) == (
+        "random",
+        (
+            "At W = 4, the same case gives other numbers each time it is run, and one rank alone fails too, which "
+            "waits for no message: something random is in it, such as dropout, or memory that was never written"
+        ),
+    )
 
 
 def test_ranks_that_are_right_are_told_from_those_that_are_not() -> None:

@@ -36,6 +36,12 @@ def differs_between_runs(evidence: Evidence) -> Statement | None:
     seen, again = evidence.plain, evidence.again
     if seen is None or again is None or not _finite(seen) or not seen.unexplained(_recorded(again)):
         return None
+    if evidence.verdicts.get(1) == "mismatch":
+        return Statement(
+            "random",
+            "the same case gives other numbers each time it is run, and one rank alone fails too, which waits for no "
+            "message: something random is in it, such as dropout, or memory that was never written",
+        )
     return Statement(
         "race",
         "the same case gives other numbers each time it is run: something is read before the wait for it, or sent in "
