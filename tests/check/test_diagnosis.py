@@ -256,6 +256,77 @@ def test_the_texts_of_one_rank_in_every_block_are_called_that() -> None:
     assert found.sentence == "At W = 4, every rank sees only rank 1's texts, four times, and never the others'"
 
 
+def weighed(weights: Array) -> Records:
+    """Blocks whose sums weigh something each, positives and negatives alike."""
+
+    def of_block(i: int, k: int) -> Block:
+        return lambda *of: float(weights[i, k]) * block(*of)
+
+    return functools.partial(records, of_block=of_block)
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (np.full((4, 4), 1 / 4) + 3 / 4 * OWN, "remote blocks count 0.25 times (1/W), and not once"),
+        (np.full((4, 4), 1 / 3) + 2 / 3 * OWN, "remote blocks count 0.333 times (1/b), and not once"),
+        (np.full((4, 4), 1 / 2) + 1 / 2 * OWN, "remote blocks count 0.5 times, and not once"),
+        (
+            np.ones((4, 4)) - OWN / 2,
+            ("blocks do not count once each: rank 0 counts rank 0's texts 0.5 times, and so on around the ring"),
+        ),
+        (
+            np.ones((4, 4)) - np.diag([1, 0, 0], 1) * 2 / 3,
+            "blocks do not count once each: rank 0 counts rank 1's texts 0.333 times",
+        ),
+        (
+            np.ones((4, 4)) - OWN[0][:, None] * OWN[2] / 2 + OWN[3][:, None] * OWN[0],
+            (
+                "blocks do not count once each: rank 0 counts rank 2's texts 0.5 times; "
+                "rank 3 counts rank 0's texts twice"
+            ),
+        ),
+    ],
+    ids=["1/W", "1/b", "half", "own blocks", "one block", "two blocks"],
+)
+@pytest.mark.parametrize("is_probed", [True, False])
+def test_it_says_what_blocks_weigh(weights: Array, sentence: str, is_probed: bool) -> None:
+    of = evidence(weighed(weights))
+    found = diagnose(of if is_probed else dataclasses.replace(of, coverage=None))
+    assert (found.cause, found.sentence) == ("blocks-weighed", f"At W = 4, {sentence}")
+
+
+def test_blocks_that_do_not_weigh_as_the_probe_counts_are_not_said_to() -> None:
+    noisy = noise("image_grad")
+    quarter = weighed(np.full((4, 4), 1 / 4) + 3 / 4 * OWN)
+    of = evidence(quarter)
+    other = observe(plain(), noisy(plain()))
+    assert diagnose(dataclasses.replace(of, plain=other, again=other)).cause == "unknown"
+
+
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+@pytest.mark.parametrize(
+    ("cause", "sentence", "beside"),
+    [
+        ("positives-as-negatives", "positive pairs are counted as negatives too", 1),
+        ("own-negatives-unseen", "the own block's negatives are left out", -1),
+    ],
+)
+def test_it_says_which_pairs_of_the_own_block_are_not_counted_once(
+    world_size: int, cause: str, sentence: str, beside: int
+) -> None:
+    def of_block(i: int, k: int) -> Block:
+        def own(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+            as_negatives = torch.nn.functional.softplus(scale * image @ text.T + bias)
+            extra = as_negatives.diagonal().sum() if beside > 0 else as_negatives.diagonal().sum() - as_negatives.sum()
+            return block(image, text, scale, bias, positive) + extra
+
+        return own if i == k else block
+
+    found = said_of(functools.partial(records, of_block=of_block), plain(world_size), fails=(1, 2, 4), passes=())
+    assert (found.cause, found.sentence) == (cause, f"At W = {world_size}, {sentence}")
+
+
 LOST = "ranks 0 and 2 never see each other's texts, nor ranks 1 and 3"
 
 

@@ -1,11 +1,14 @@
-"""Hypothesis: blocks are not counted, or more than once, as the coverage probe says (or gradients, where it failed)."""
+"""Hypotheses: blocks or pairs are not counted, or more than once, or in part.
+
+How often a block is counted is what the coverage probe says, or gradients, where it failed.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from siglip_verify.checks.diagnosis import fit, words
-from siglip_verify.checks.diagnosis.evidence import Evidence
+from siglip_verify.checks.diagnosis.evidence import Evidence, Observation
 from siglip_verify.checks.diagnosis.model import Array, Marks, Model, by_block
 from siglip_verify.checks.diagnosis.statement import Statement
 
@@ -24,6 +27,53 @@ def blocks_not_counted_once(evidence: Evidence) -> Statement | None:
         if fit.complete(seen, model) is not None:
             return Statement(*_said(evidence, counted, remark))
     return None
+
+
+def pairs_not_counted_once(evidence: Evidence) -> Statement | None:
+    """Positive pairs count as negatives too, or the own block's negatives do not count."""
+    seen = evidence.plain
+    if seen is None or not seen.wrong:
+        return None
+    right = seen.right
+    own = np.eye(right.num_ranks)[:, None, :, None]
+    for cause, sentence, use in (
+        ("positives-as-negatives", "positive pairs are counted as negatives too", right.use + right.labels),
+        ("own-negatives-unseen", "the own block's negatives are left out", np.where(own, right.labels, right.use)),
+    ):
+        if fit.complete(seen, right.but(use=use)) is not None:
+            return Statement(cause, sentence)
+    return None
+
+
+def blocks_weigh_otherwise(evidence: Evidence) -> Statement | None:
+    """Some blocks count a fraction of once."""
+    seen, coverage = evidence.plain, evidence.coverage
+    if seen is None:
+        return None
+    counted = fit.simple(coverage.counted, seen.tolerance) if coverage else fit.counts(seen)
+    if not np.isfinite(counted).all() or (counted == np.round(counted)).all():
+        return None
+    labels = np.diag(counted)[:, None, None, None] * seen.right.labels
+    if fit.complete(seen, seen.right.but(use=by_block(counted), labels=labels)) is None:
+        return None
+    return Statement("blocks-weighed", _weighed(seen, counted))
+
+
+def _weighed(seen: Observation, counted: Array) -> str:
+    """Say what blocks weigh."""
+    is_own = np.eye(len(counted), dtype=bool)
+    if (counted[is_own] == 1).all() and len(set(counted[~is_own].tolist())) == 1:
+        weight = float(counted[~is_own][0])
+        named, _, number = words.factor(weight, len(counted), seen.case.batch, seen.tolerance).partition(" (")
+        of_sizes = f" ({named})" if number else ""
+        return f"remote blocks count {weight:.3g} times{of_sizes}, and not once"
+    clauses = [
+        f"rank {rank} counts "
+        + words.listed([f"rank {src}'s texts {words.times(round(row[src], 3))}" for src in np.flatnonzero(row != 1)])
+        for rank, row in enumerate(counted)
+        if (row != 1).any()
+    ]
+    return f"blocks do not count once each: {words.each_rank(clauses, counted)}"
 
 
 def _models(right: Model, counted: Array, positives: Array) -> list[tuple[Model, str]]:

@@ -20,6 +20,8 @@ NUMBERS: tuple[Hypothesis, ...] = (
     values.softplus_beyond_its_threshold,
     factors.everything_times_a_factor,
     counts.blocks_not_counted_once,
+    counts.pairs_not_counted_once,
+    counts.blocks_weigh_otherwise,
     labels.positives_on_wrong_pairs,
     gradients.gradients_on_wrong_ways,
     terms.another_scale_or_bias,
