@@ -497,6 +497,57 @@ def test_it_names_where_positives_are_looked_for(name: str) -> None:
     assert (found.cause, found.sentence) == ("labels", f"At W = 4, {sentence}")
 
 
+def flipped(of_rank: Array, *, diagonal: bool = False) -> Records:
+    """Every pair of some blocks [W, W] is labelled positive; with `diagonal`, matches are not, as by a wrong sign."""
+
+    def of_block(i: int, k: int) -> Block:
+        def positives(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, positive: bool) -> Tensor:
+            z = scale * image @ text.T + bias
+            labels = torch.ones_like(z)
+            if diagonal and positive:
+                labels -= 2 * torch.eye(len(z)).to(z)
+            return -torch.nn.functional.logsigmoid(labels * z).sum()
+
+        return positives if of_rank[i, k] else block
+
+    return functools.partial(records, of_block=of_block)
+
+
+@pytest.mark.parametrize(
+    ("of_rank", "sentence"),
+    [
+        (
+            ring(1),
+            (
+                "rank 0 labels every pair with the texts of rank 1 positive, and so on around the ring: "
+                "the sign of such a block's labels is wrong"
+            ),
+        ),
+        (
+            OWN[1][:, None] * (OWN[2] + OWN[3]),
+            (
+                "rank 1 labels every pair with the texts of ranks 2 and 3 positive: "
+                "the sign of such a block's labels is wrong"
+            ),
+        ),
+        (1 - OWN, "every pair of remote blocks is labelled positive: the sign of their labels is wrong"),
+        (OWN, "every pair of the own block is labelled positive: the sign of its labels is wrong"),
+        (np.ones((4, 4)), "every pair of all blocks is labelled positive: the sign of their labels is wrong"),
+    ],
+    ids=["one of a ring", "two of one rank", "remote", "own", "all"],
+)
+def test_blocks_whose_every_pair_is_positive_are_called_that(of_rank: Array, sentence: str) -> None:
+    found = said_of(flipped(of_rank))
+    assert (found.cause, found.sentence) == ("labels", f"At W = 4, {sentence}")
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+def test_a_sign_that_is_wrong_in_every_label_is_called_that(world_size: int) -> None:
+    case = plain(world_size)
+    found = said_of(flipped(np.ones((world_size, world_size)), diagonal=True), case, fails=(1, 2, 4), passes=())
+    assert found.sentence == f"At W = {world_size}, matches are labelled negative and all other pairs positive"
+
+
 @examples(10)
 @given(st.permutations(range(3)))
 def test_it_names_a_pair_where_positives_do_not_match_row_by_row(order: list[int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from siglip_verify.checks.diagnosis import fit, words
 from siglip_verify.checks.diagnosis.evidence import Evidence
-from siglip_verify.checks.diagnosis.model import Array, by_block
+from siglip_verify.checks.diagnosis.model import Array, Marks, by_block
 from siglip_verify.checks.diagnosis.statement import Statement
 
 
@@ -30,6 +30,10 @@ def _said(evidence: Evidence, found: Array) -> str:
     blocks = np.einsum("imkm->ik", found) / batch  # [W, W]: share of the diagonal that is labelled positive
     if (by_block(blocks) * diagonal == found).all():
         return _said_by_block(blocks)
+    if (found == 1 - np.eye(num_ranks * batch).reshape(found.shape)).all():
+        return "matches are labelled negative and all other pairs positive"
+    if (whole := _wholly_positive(found)).any():
+        return _said_of_wholly_positive(whole)
     size = evidence.needed("chunk_size")
     if size and (found == _chunk_by_chunk(num_ranks, batch, int(size))).all():
         return f"positives begin anew at the first text in every chunk of {size} rows"
@@ -64,6 +68,34 @@ def _said_of_rank(rank: int, row: Array) -> str:
     if not sources.size:
         return f"rank {rank} labels no pair positive"
     return f"rank {rank} labels the diagonal against {words.ranks(sources)} positive"
+
+
+def _wholly_positive(found: Array) -> Marks:
+    """Return which blocks [W, W] have every pair labelled positive, if all others are labelled as they should be."""
+    num_ranks, batch = found.shape[:2]
+    whole = (found == 1).all((1, 3))
+    right = np.eye(num_ranks * batch).reshape(found.shape)
+    explains = np.where(by_block(whole.astype(np.float64)) == 1, 1.0, right) == found
+    return whole if explains.all() else np.zeros_like(whole)
+
+
+def _said_of_wholly_positive(whole: Marks) -> str:
+    """Say against whose texts every pair is labelled positive."""
+    is_own = np.eye(len(whole), dtype=bool)
+    for where, name, of in (
+        (is_own, "the own block", "its labels"),
+        (~is_own, "remote blocks", "their labels"),
+        (is_own | ~is_own, "all blocks", "their labels"),
+    ):
+        if (whole == where).all():
+            return f"every pair of {name} is labelled positive: the sign of {of} is wrong"
+    clauses = [
+        f"rank {rank} labels every pair with the texts of {words.ranks(np.flatnonzero(row))} positive"
+        if row.any()
+        else ""
+        for rank, row in enumerate(whole)
+    ]
+    return f"{words.each_rank(clauses, whole.astype(np.float64))}: the sign of such a block's labels is wrong"
 
 
 def _first_wrong_pair(found: Array) -> str:
