@@ -327,6 +327,13 @@ def test_it_says_which_pairs_of_the_own_block_are_not_counted_once(
     assert (found.cause, found.sentence) == (cause, f"At W = {world_size}, {sentence}")
 
 
+def test_saturated_positives_are_not_blamed_for_a_fault_beside_them() -> None:
+    """At z < -40 a positive pair adds nothing as a negative: models with it and without it predict the same."""
+    astray = functools.partial(records, home=to(lambda i, k: k + 1))
+    found = said_of(astray, plain(scale=1.0, bias=-60.0), needs=(("bias", "-60.0"),))
+    assert found.cause not in ("positives-as-negatives", "own-negatives-unseen")
+
+
 LOST = "ranks 0 and 2 never see each other's texts, nor ranks 1 and 3"
 
 
@@ -1270,6 +1277,7 @@ def test_a_loss_whose_ranks_all_return_that_of_the_whole_matrix_is_told_the_flag
         ),
     )
     assert all(share.share <= 1 for share in observe(plain(), whole(plain()), LossSpec(row_wise=False)).shares)
+    assert "--no-row-wise" not in said_of(whole, needs=(("call", "second"),)).sentence
     doubled = said_of(lambda case: changed(whole(case), text_grad=lambda grad: 2 * grad))
     assert "--no-row-wise" not in doubled.sentence
 

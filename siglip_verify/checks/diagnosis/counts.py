@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from siglip_verify.checks.diagnosis import fit, words
-from siglip_verify.checks.diagnosis.evidence import Evidence, Observation
+from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
 from siglip_verify.checks.diagnosis.model import Array, Marks, Model, by_block
 from siglip_verify.checks.diagnosis.statement import Statement
 
@@ -32,7 +32,7 @@ def blocks_not_counted_once(evidence: Evidence) -> Statement | None:
 def pairs_not_counted_once(evidence: Evidence) -> Statement | None:
     """Positive pairs count as negatives too, or the own block's negatives do not count."""
     seen = evidence.plain
-    if seen is None or not seen.wrong:
+    if seen is None or not seen.unexplained(seen.right) & LOSS:  # positives far below 0 are no matter as negatives
         return None
     right = seen.right
     own = np.eye(right.num_ranks)[:, None, :, None]

@@ -111,11 +111,9 @@ class Model:
         image, text = self.blocks()
         scale = (pull * (products * self.scale_slope + self.bias_slope_of_scale)).sum((1, 3)) * self.scale_weight
         bias = (pull * self.bias_slope).sum((1, 3)) * self.bias_weight
+        softplus = np.where(self.without_exp, np.maximum(z, 0), _softplus(z))
         return Prediction(
-            loss=(self.use * np.where(self.without_exp, np.maximum(z, 0), _softplus(z)) - self.labels * z).sum(
-                (1, 2, 3)
-            )
-            / self.normalizers,
+            loss=(self.use * softplus - self.labels * z).sum((1, 2, 3)) / self.normalizers,
             image=np.einsum("jik,ikmd->jmd", self.image_home, image, optimize=True),
             text=np.einsum("jik,ikld->jld", self.text_home, text, optimize=True),
             scale=scale.sum(1),

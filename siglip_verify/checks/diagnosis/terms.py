@@ -33,20 +33,9 @@ def another_scale_or_bias(evidence: Evidence) -> Statement | None:
 def scale_clamped(evidence: Evidence) -> Statement | None:
     """A large scale enters the logits as a smaller, round number."""
     seen = evidence.plain
-    if seen is None:
+    if seen is None or not seen.unexplained(seen.right) & LOSS:
         return None
-    for value in _CLAMPS:
-        follows = seen.right.but(scale=0 * seen.right.scale + value)
-        for model, flat in (
-            (follows.but(scale_slope=0 * follows.scale), ", and gets no gradient there"),
-            (follows, ""),
-        ):
-            if value < seen.case.scale and fit.complete(seen, model) is not None:
-                said = (
-                    f"the scale is clamped at {value:g}: t = {seen.case.scale:g} enters the logits as {value:g}{flat}"
-                )
-                return Statement("scale-clamped", said)
-    return None
+    return _first(seen, _clamped(seen.right))
 
 
 def other_texts(evidence: Evidence) -> Statement | None:
@@ -103,6 +92,17 @@ def _scalar_variants(right: Model) -> Iterator[_Variant]:
                 bias_slope_of_scale=np.where(place, slope_of_scale, 0.0),
             )
             yield _Variant(cause, sentence.format(where), model)
+
+
+def _clamped(right: Model) -> Iterator[_Variant]:
+    t = right.scale.item()
+    for most in _CLAMPS:
+        if t > most:
+            model = right.but(scale=np.full_like(right.scale, most))
+            flat = model.but(scale_slope=np.zeros_like(right.scale))
+            said = f"the scale is clamped at {most:g}: t = {t:g} enters the logits as {most:g}"
+            yield _Variant("scale-clamped", f"{said}, and gets no gradient there", flat)
+            yield _Variant("scale-clamped", said, model)
 
 
 def _text_variants(right: Model) -> Iterator[_Variant]:

@@ -156,8 +156,8 @@ def local_value_reduced(evidence: Evidence) -> Statement | None:
 def right_over_all_ranks(evidence: Evidence) -> Statement | None:
     """Ranks' own values are wrong, and their mean or sum over ranks is right."""
     seen = evidence.plain
-    if seen is None or not seen.wrong or not seen.wrong <= set(_LOCAL):
-        return None
+    if seen is None or evidence.needs or not seen.wrong or not seen.wrong <= set(_LOCAL):
+        return None  # what is meant so is so in a plain case
     if not seen.judged_as(msgspec.structs.replace(seen.spec, row_wise=False)):
         return None
     recorded = _recorded(seen)
