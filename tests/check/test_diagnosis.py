@@ -1208,18 +1208,18 @@ def weighing(*weights: float) -> Records:
 @pytest.mark.parametrize(
     ("weights", "needs", "cause", "said"),
     [
-        ((1, 2, 0.5), (), "row-weights", "image rows do not weigh alike: row 0 1, row 1 2, row 2 0.5"),
+        ((1, 2, 0.5), (), "row-weights", "image rows do not weigh alike: row 0: 1, row 1: 2, row 2: 0.5"),
         (
             (0.75, 0.75, 1.5),
             (("chunk_size", "2"),),
             "chunk-weights",
-            "chunks weigh alike, however many rows they have (weights of the rows: row 0 0.75, row 1 0.75, row 2 1.5)",
+            "chunks weigh alike, however many rows they have (weights of the rows: rows 0-1: 0.75, row 2: 1.5)",
         ),
         (
             (1, 1, 0),
             (("chunk_size", "2"),),
             "chunk-weights",
-            "the rows of a last chunk that is not full are dropped (weights of the rows: row 0 1, row 1 1, row 2 0)",
+            "the rows of a last chunk that is not full are dropped (weights of the rows: rows 0-1: 1, row 2: 0)",
         ),
     ],
 )

@@ -55,12 +55,12 @@ SAID: dict[str, str] = {
     ),
     "chunk-dropped": (
         "At W = 4 with chunk_size = 2, the rows of a last chunk that is not full are dropped (weights of the "
-        "rows: row 0 1, row 1 1, row 2 0)"
+        "rows: rows 0-1: 1, row 2: 0)"
     ),
     "chunk-labels": "At W = 4 with chunk_size = 2, positives begin anew at the first text in every chunk of 2 rows",
     "chunk-mean-of-means": (
-        "At W = 4 with chunk_size = 2, chunks weigh alike, however many rows they have (weights of the rows: row "
-        "0 0.75, row 1 0.75, row 2 1.5)"
+        "At W = 4 with chunk_size = 2, chunks weigh alike, however many rows they have (weights of the rows: "
+        "rows 0-1: 0.75, row 2: 1.5)"
     ),
     "constant-home-astray": (
         "text gradients come home to another rank: what rank 0 has for rank 1's texts reaches rank 3, and so on around"

@@ -108,6 +108,8 @@ def test_what_a_form_cannot_be_asked_is_left_out_and_said() -> None:
     assert set(of.rows) == {"equal", "ragged"}
     assert [left.what for left in left_out] == [
         "group",
+        "more than 17 rows a rank, or d above 40",
+        "a third call, calls of different sizes, two forwards before a backward",
         "upstream gradients that differ by rank",
         "features of other dtypes than float32, bfloat16, float16",
     ]

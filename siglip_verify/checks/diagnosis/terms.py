@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siglip_verify.checks.diagnosis import fit
+from siglip_verify.checks.diagnosis import fit, words
 from siglip_verify.checks.diagnosis.evidence import LOSS, Evidence, Observation
 from siglip_verify.checks.diagnosis.model import Array, Model
 from siglip_verify.checks.diagnosis.statement import Statement
@@ -165,7 +165,7 @@ def rows_weigh_wrongly(evidence: Evidence) -> Statement | None:
     weight = weights[:, :, None, None]
     if fit.complete(seen, seen.right.but(use=weight * seen.right.use, labels=weight * seen.right.labels)) is None:
         return None
-    said = ", ".join(f"row {row} {weight:.4g}" for row, weight in enumerate(weights[0]))
+    said = words.row_weights(weights[0])
     if evidence.needed("chunk_size"):
         dropped = weights[0, -1] == 0
         what = (

@@ -5,6 +5,7 @@ Here: text. Not here: what is said.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ ROUND = ", and so on around the ring"
 _CLAUSES = 2
 _TIMES = {1.0: "once", 2.0: "twice", 3.0: "three times", 4.0: "four times", 5.0: "five times"}  # not: rank 3 3 times
 
-__all__ = ["ROUND", "each_rank", "factor", "is_around_the_ring", "listed", "ranks", "times"]
+__all__ = ["ROUND", "each_rank", "factor", "is_around_the_ring", "listed", "ranks", "row_weights", "times"]
 
 
 def ranks(numbers: Iterable[int], world_size: int | None = None) -> str:
@@ -27,6 +28,17 @@ def ranks(numbers: Iterable[int], world_size: int | None = None) -> str:
 def times(number: float) -> str:
     """Write `twice`, `three times` or `0.5 times`."""
     return _TIMES.get(number, f"{number:g} times")
+
+
+def row_weights(weights: Iterable[float]) -> str:
+    """Write what rows weigh, one after the other and those alike together: `row 0: 2, rows 1-31: 1`."""
+    said: list[str] = []
+    first = 0
+    for weight, alike in itertools.groupby(weights):
+        last = first + len(list(alike)) - 1
+        said.append(f"{f'row {first}' if first == last else f'rows {first}-{last}'}: {weight:.4g}")
+        first = last + 1
+    return ", ".join(said)
 
 
 def factor(value: float, world_size: int, batch: int, tolerance: float) -> str:
