@@ -93,7 +93,8 @@ test-launched: $(READY)  ## Run the long tests of ranks that a launcher starts
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long tests/world/joined tests/project/test_readme.py
 
 test-long: $(READY)  ## Run the long matrices and timings that `make test` leaves out, and every test on ten times the examples
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m long
+	$(BIN)/python -m pytest -m 'long and alone'
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup -m 'long and not alone'
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --hypothesis-profile long
 
 package:  ## Build sdist and wheel, and use the wheel from an empty environment outside the repository
