@@ -127,6 +127,19 @@ class DoubledFromFourRows(SigLipLoss):
         return super().forward(image, *args, **options) * (2 if len(image) >= 4 else 1)
 
 
+class WholeTilesAlone(SigLipLoss):
+    """Works in tiles of 8 rows, and drops those that fill none; fewer than 8 rows are one tile."""
+
+    def forward(self, image: Tensor, text: Tensor, *args: Tensor, **options: bool) -> Tensor:
+        rows = len(image) // 8 * 8 or len(image)
+        return super().forward(image[:rows], text[:rows], *args, **options)
+
+
+class SixteenDimensions(SigLipLoss):
+    def forward(self, image: Tensor, text: Tensor, *args: Tensor, **options: bool) -> Tensor:
+        return super().forward(image[:, :16], text[:, :16], *args, **options)
+
+
 class NotScalar(SigLipLoss):
     def forward(self, *args: Tensor, **options: bool) -> Tensor:
         return super().forward(*args, **options).expand(3)

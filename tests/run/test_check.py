@@ -75,6 +75,13 @@ def test_a_broken_bidir_shrinks_to_its_smallest_case(name: str, world_size: int)
     assert failing == ({2, 4} if name == "WithoutLastHop" else {4, 5})
 
 
+@pytest.mark.parametrize(("name", "size"), [("WholeTilesAlone", "b=17"), ("SixteenDimensions", "d=40")])
+def test_what_shows_in_larger_cases_alone_is_found(name: str, size: str) -> None:
+    report = check(path_of(name), exchanges=["gather"], world_sizes="1-2", examples=60, seed=1)
+    assert report.verdict == "mismatch"
+    assert f" {size} " in report.counterexamples[0].replay
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
