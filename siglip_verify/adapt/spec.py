@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import msgspec
 
@@ -62,6 +62,16 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     any_layout: bool = False
     dtypes: tuple[DType, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what no field takes: the declaration says how a loss is judged."""
+        for name, kind in _TYPES.items():
+            try:
+                msgspec.convert(getattr(self, name), kind)
+            except msgspec.ValidationError as error:
+                raise LossSpecError(
+                    f"a loss is declared in the words of LossSpec; got {name}={getattr(self, name)!r}: {error}"
+                ) from None
+
     @property
     def name(self) -> str:
         """What reports call it: the target, of a path no more than the last folder, and its arguments."""
@@ -83,6 +93,9 @@ class LossSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class LossSpecError(UsageError):
     """The declaration names something that is not there, or cannot be used. The message names it and the mend."""
+
+
+_TYPES = get_type_hints(LossSpec)
 
 
 def _in_words(value: Argument) -> str:

@@ -6,10 +6,12 @@ Oracle: the loss written out. Sees: a declaration that is passed over in silence
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given
@@ -168,3 +170,14 @@ def wrapping(*features: Any) -> Tensor:
 )
 def test_a_loss_whose_signature_does_not_say_what_it_takes_is_called(loss: Any) -> None:
     adapted(loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("reduction", "max"), ("normalizer", "n"), ("dtypes", ("half",)), ("dtypes", "float32"), ("row_wise", "no")],
+)
+def test_a_declaration_in_other_words_is_refused_where_it_is_made(name: str, value: object) -> None:
+    with pytest.raises(LossSpecError, match=rf"got {name}={re.escape(repr(value))}: "):
+        LossSpec(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(LossSpecError, match=f"got {name}="):
+        msgspec.structs.replace(LossSpec(), **{name: value})
